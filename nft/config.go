@@ -1,0 +1,54 @@
+package nft
+
+import (
+	"net/netip"
+
+	"github.com/fairlead/fairlead/gateway/policy"
+)
+
+// TableName is the name of the one table, of family inet, that fairlead owns.
+const TableName = "fairlead"
+
+// Ports of the transparent listeners, on 127.0.0.1 and ::1 only.
+const (
+	GatewayPort = 7893 // diverted flows
+	DNSPort     = 7853 // diverted questions
+)
+
+// Config is the desired table as a value: Build turns it into a ruleset, the
+// same value always into the same one.
+type Config struct {
+	LAN        []string       // interfaces served; they need not exist yet
+	Home       []netip.Prefix // the LAN's own and the router's connected prefixes, never diverted (except port 53)
+	Fake4      netip.Prefix   // the fakeip ranges
+	Fake6      netip.Prefix
+	Closed     bool      // on_failure closed
+	RefuseIPv6 bool      // ipv6 '0': IPv6 of diverted clients, except DNS, is refused
+	RefuseDoT  bool      // block_dot: port 853 of diverted clients is refused
+	Groups     []Group   // group 0 is that of clients no section matches
+	Members    []Members // in order: the first that matches decides
+}
+
+// Group is what the clients of one section have in common: one chain, one way map.
+type Group struct {
+	Mode policy.Mode // Off: accepted untouched, fake addresses refused
+	Rest Rest        // what becomes of a flow whose way no map knows
+}
+
+// Rest is the end of a group's chain.
+type Rest uint8
+
+// The ends of a group's chain.
+const (
+	RestRelay  Rest = iota // diverted: the daemon sniffs and decides
+	RestDirect             // no name and no port can change it: plain forwarding
+)
+
+// Members says who belongs to a group, by any of the lists. The lists of MACs
+// and Prefixes can be changed at run time (a lease that appears).
+type Members struct {
+	Group    int
+	MACs     []policy.MAC
+	Prefixes []netip.Prefix
+	Devices  []string
+}
