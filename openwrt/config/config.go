@@ -1,0 +1,39 @@
+// Package config turns a UCI file into one validated, immutable Config, and
+// reports all its mistakes at once.
+package config
+
+import (
+	"log/slog"
+
+	"github.com/fairlead/fairlead/dnsrouter"
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
+	"github.com/fairlead/fairlead/gateway/outbound"
+	"github.com/fairlead/fairlead/gateway/policy"
+)
+
+// Config is the whole configuration, each component's own part filled in.
+// Nothing downstream validates again, and nothing changes it.
+type Config struct {
+	File      string
+	Enabled   bool     // main.enabled
+	Networks  []string // main.network: OpenWrt networks served, still by name
+	Devices   []string // main.device: Linux interfaces served
+	Closed    bool     // main.on_failure is closed
+	IPv6      bool
+	Router    bool // the router's own traffic too
+	LogLevel  slog.Level
+	StateDir  string
+	CacheDir  string
+	Control   string // path of the control socket
+	Replace   bool   // main.dnsmasq is replace
+	BlockDoT  bool
+	BlockDoH  bool
+	Policy    policy.Config
+	DNS       dnsrouter.Config
+	Upstreams []upstream.Config // declared ones; auto is not among them
+	Outbounds []outbound.Config // declared ones; direct and reject are not among them
+	Warnings  []Mistake         // what check warns of
+	// ClientNetworks holds, by index of Policy.Clients, the UCI networks of a
+	// client section, which whoever knows networks adds to its Devices.
+	ClientNetworks [][]string
+}
