@@ -170,17 +170,16 @@ func (h *half) queued() (int, error) {
 }
 
 // tryQueue is called by raw until it returns true. An empty queue is either a
-// wait or the end, which only a read can tell.
+// wait or the end, which only a read can tell; a reset is told once, and here.
 func (h *half) tryQueue(fd uintptr) bool {
 	queued, err := unix.IoctlGetUint32(int(fd), unix.SIOCINQ)
-	h.n, h.err = int(queued), err
-	if queued > 0 || err != nil {
-		return true
+	if err == nil && queued == 0 {
+		_, err = retry(func() (int, error) {
+			n, _, err := unix.Recvfrom(int(fd), h.peeked[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			return n, err
+		})
 	}
-	_, err = retry(func() (int, error) {
-		n, _, err := unix.Recvfrom(int(fd), h.peeked[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		return n, err
-	})
+	h.n, h.err = int(queued), err
 	return err != unix.EAGAIN
 }
 
