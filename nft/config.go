@@ -1,3 +1,6 @@
+// Package nft keeps the nftables table that diverts the LAN's flows: Build makes
+// the desired ruleset of a Config, and Table has the kernel hold it, with the
+// sets and maps that change while it runs.
 package nft
 
 import (
@@ -27,6 +30,7 @@ type Config struct {
 	RefuseDoT  bool      // block_dot: port 853 of diverted clients is refused
 	Groups     []Group   // group 0 is that of clients no section matches
 	Members    []Members // in order: the first that matches decides
+	Forget     bool      // a reload drops the addresses learned as direct: rules, groups or outbounds have changed
 }
 
 // Group is what the clients of one section have in common: one chain, one way map.

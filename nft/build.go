@@ -1,0 +1,172 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/nft/mark"
+	"golang.org/x/sys/unix"
+)
+
+// Names that more than one place uses.
+const (
+	aliveSet    = "alive"
+	lanSet      = "lan"
+	homeSet     = "home"     // and its family
+	fakeWaySet  = "fakeway"  // and its family
+	handbackSet = "handback" // and its family
+
+	divertChain = "divert"
+	relayChain  = "relay"
+	directChain = "direct"
+)
+
+const (
+	dnsPort = 53  // RFC 1035 section 4.2
+	dotPort = 853 // RFC 7858 section 3.1
+)
+
+// handbackLifetime is how long a UDP flow that was handed back to the kernel may
+// pause without being diverted again.
+const handbackLifetime = 10 * time.Minute
+
+func wayName(f family, group int) string { return fmt.Sprintf("way%s_g%d", f.suffix(), group) }
+
+func groupName(group int) string { return fmt.Sprintf("g%d", group) }
+
+func memberName(i int, kind string) string { return fmt.Sprintf("m%d_%s", i, kind) }
+
+// Build makes the ruleset that the configuration wants. It reads and changes
+// nothing else. The error joins everything that is wrong with the configuration.
+func Build(c Config) (*Ruleset, error) {
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("building table %s: %w", TableName, err)
+	}
+	r := &Ruleset{people: len(c.Members), forget: c.Forget}
+	for _, g := range c.Groups {
+		r.ways = append(r.ways, g.hasWays())
+	}
+	r.sets = c.sets()
+	r.chains = c.chains()
+	r.stamp()
+	return r, nil
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if !c.Fake4.IsValid() || !c.Fake4.Addr().Is4() {
+		errs = append(errs, fmt.Errorf("fake range %q is no IPv4 prefix", c.Fake4))
+	}
+	if !c.Fake6.IsValid() || !c.Fake6.Addr().Is6() || c.Fake6.Addr().Is4In6() {
+		errs = append(errs, fmt.Errorf("fake range %q is no IPv6 prefix", c.Fake6))
+	}
+	if len(c.Groups) == 0 {
+		errs = append(errs, errors.New("there is no group for clients that no section matches"))
+	}
+	errs = append(errs, validDevices(c.LAN), validPrefixes(c.Home))
+	for i, m := range c.Members {
+		if m.Group < 0 || m.Group >= len(c.Groups) {
+			errs = append(errs, fmt.Errorf("members %d belong to group %d of %d", i, m.Group, len(c.Groups)))
+		}
+		errs = append(errs, validDevices(m.Devices), validPrefixes(m.Prefixes))
+	}
+	return errors.Join(errs...)
+}
+
+// validDevices keeps out what the kernel would cut off or nft take as a pattern.
+func validDevices(names []string) error {
+	var errs []error
+	for _, n := range names {
+		if n == "" || len(n) >= unix.IFNAMSIZ || strings.ContainsAny(n, "*\"\\/ \t\n") {
+			errs = append(errs, fmt.Errorf("%q is no name of an interface", n))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func validPrefixes(prefixes []netip.Prefix) error {
+	var errs []error
+	for _, p := range prefixes {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("%q is no prefix", p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hasWays tells whether addresses can have a way of their own in the group:
+// where everything goes directly there is nothing to except from it.
+func (g Group) hasWays() bool { return g.Mode != policy.Off && g.Rest == RestRelay }
+
+func (c Config) sets() []set {
+	sets := []set{
+		{name: aliveSet, key: []datatype{protoFamily()}, timeout: true, content: fromTraffic},
+		{name: lanSet, key: []datatype{interfaceName()}, elements: deviceElements(c.LAN)},
+	}
+	for _, f := range families() {
+		sets = append(sets,
+			set{name: homeSet + f.suffix(), key: []datatype{f.datatype()}, interval: true, elements: prefixElements(f, c.Home)},
+			set{name: fakeWaySet + f.suffix(), key: []datatype{f.datatype()}, verdicts: true, content: fromTraffic},
+			set{name: handbackSet + f.suffix(), key: []datatype{f.datatype(), inetService(), f.datatype(), inetService()},
+				timeout: true, lifetime: handbackLifetime, content: fromTraffic})
+	}
+	for i, g := range c.Groups {
+		if !g.hasWays() {
+			continue
+		}
+		for _, f := range families() {
+			sets = append(sets, set{name: wayName(f, i), key: []datatype{f.datatype()}, verdicts: true, timeout: true, content: fromNames})
+		}
+	}
+	for i, m := range c.Members {
+		sets = append(sets, m.sets(i)...)
+	}
+	return sets
+}
+
+func (m Members) sets(i int) []set {
+	sets := []set{{name: memberName(i, "mac"), key: []datatype{etherAddr()}, elements: macElements(m.MACs)}}
+	for _, f := range families() {
+		sets = append(sets, set{name: memberName(i, f.suffix()), key: []datatype{f.datatype()}, interval: true, elements: prefixElements(f, m.Prefixes)})
+	}
+	if len(m.Devices) > 0 {
+		sets = append(sets, set{name: memberName(i, "if"), key: []datatype{interfaceName()}, elements: deviceElements(m.Devices)})
+	}
+	return sets
+}
+
+// chains in the order of reading: verdicts, what the daemon carries, groups,
+// the first packet of a flow, hooks.
+func (c Config) chains() []chain {
+	chains := []chain{
+		{name: directChain, rules: rules(line(remember{mark.Own}, accept()))},
+		{name: "taken", rules: rules(line(remember{mark.Carried}, setMark{mark.Carried}, accept()))},
+		{name: "refuse", rules: rules(line(is{l4proto(), tcp()}, reset{}), line(unreachable{}))},
+		{name: relayChain, rules: c.relay()},
+		{name: "relayed", rules: relayed()},
+		{name: "dns", rules: c.dns()},
+		{name: "fake", rules: fake()},
+	}
+	for i, g := range c.Groups {
+		chains = append(chains, chain{name: groupName(i), rules: c.group(i, g)})
+	}
+	return append(chains,
+		chain{name: "clients", rules: c.clients()},
+		chain{name: "classify", rules: c.classify()},
+		chain{name: divertChain, hook: atPrerouting(), rules: divert()},
+		chain{name: "spoof", rules: spoof()},
+		chain{name: "out", hook: atOutput(), rules: out()})
+}
+
+// atPrerouting is behind every DNAT: only there do port forwards show.
+func atPrerouting() *hook {
+	return &hook{"prerouting", unix.NF_INET_PRE_ROUTING, "dstnat + 1", -100 + 1} // NF_IP_PRI_NAT_DST
+}
+
+func atOutput() *hook {
+	return &hook{"output", unix.NF_INET_LOCAL_OUT, "mangle", -150} // NF_IP_PRI_MANGLE
+}

@@ -1,0 +1,205 @@
+package nft
+
+import (
+	"net/netip"
+
+	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/nft/mark"
+)
+
+func line(steps ...statement) rule { return rule{steps: steps} }
+
+func rules(rules ...rule) []rule { return rules }
+
+// Conditions and steps that several chains share.
+
+func transports() isOneOf { return isOneOf{l4proto(), inetProto(), []value{tcp(), udp()}} }
+
+func toPort(p uint16) is { return is{targetPort(), portValue(p)} }
+
+func beating() in { return in{field: nfproto(), set: aliveSet} }
+
+func ours() value { return markValue(mark.Mask) }
+
+func toListener(f family, port uint16) tproxy {
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if f.size != 4 {
+		loopback = netip.IPv6Loopback()
+	}
+	return tproxy{f, netip.AddrPortFrom(loopback, port)}
+}
+
+func (c Config) fakeRange(f family) netip.Prefix {
+	if f.size == 4 {
+		return c.Fake4.Masked()
+	}
+	return c.Fake6.Masked()
+}
+
+// relay takes a new flow that the daemon must carry. tproxy stands before the
+// mark: without a listener the rule breaks off, and what follows is the fail policy.
+func (c Config) relay() []rule {
+	var rules []rule
+	for _, f := range families() {
+		tuple := concat(source(f), udpPort("sport", 0), target(f), udpPort("dport", 2))
+		rules = append(rules, line(in{field: tuple, set: handbackSet + f.suffix()}, goTo(directChain)))
+	}
+	for _, f := range families() {
+		rules = append(rules, line(beating(), transports(), toListener(f, GatewayPort), goTo("taken")))
+	}
+	if c.Closed {
+		return append(rules, line(goTo("refuse")))
+	}
+	for _, f := range families() {
+		rules = append(rules, line(within{originalTarget(f), c.fakeRange(f)}, goTo("refuse")))
+	}
+	return append(rules,
+		line(is{l4proto(), tcp()}, goTo(directChain)),
+		line(accept()))
+}
+
+// relayed takes a flow that the daemon already carries: it or nobody, because
+// the flow's conntrack entry has no source NAT. The heartbeat is not asked.
+func relayed() []rule {
+	var rules []rule
+	for _, f := range families() {
+		rules = append(rules, line(transports(), toPort(dnsPort), toListener(f, DNSPort), goTo("taken")))
+	}
+	for _, f := range families() {
+		rules = append(rules, line(transports(), toListener(f, GatewayPort), goTo("taken")))
+	}
+	return append(rules, line(goTo("refuse")))
+}
+
+// dns takes a new question. One to the router itself gets no flow mark, so that
+// the router's own resolver may answer the same pair of ports later.
+func (c Config) dns() []rule {
+	var rules []rule
+	for _, f := range families() {
+		rules = append(rules, line(beating(), is{fibTarget(), local()}, transports(), toListener(f, DNSPort), setMark{mark.Carried}, accept()))
+	}
+	for _, f := range families() {
+		rules = append(rules, line(beating(), transports(), toListener(f, DNSPort), goTo("taken")))
+	}
+	if c.Closed {
+		return append(rules, line(goTo("refuse")))
+	}
+	return append(rules, line(accept()))
+}
+
+// fake takes a flow to a fake address, refused if nothing stands for it.
+func fake() []rule {
+	var rules []rule
+	for _, f := range families() {
+		rules = append(rules, line(lookUp{originalTarget(f), fakeWaySet + f.suffix()}))
+	}
+	return append(rules, line(goTo("refuse")))
+}
+
+// group says what becomes of the first packet of a client of the group.
+func (c Config) group(i int, g Group) []rule {
+	if g.Mode == policy.Off {
+		return append(c.fakes("refuse"), line(accept()))
+	}
+	rules := append(rules(line(transports(), toPort(dnsPort), goTo("dns"))), c.fakes("fake")...)
+	if c.RefuseIPv6 {
+		rules = append(rules, line(is{nfproto(), v6().proto}, goTo("refuse")))
+	}
+	if c.RefuseDoT {
+		rules = append(rules, line(transports(), toPort(dotPort), goTo("refuse")))
+	}
+	if !g.hasWays() {
+		return append(rules, line(goTo(directChain)))
+	}
+	for _, f := range families() {
+		rules = append(rules, line(lookUp{target(f), wayName(f, i)}))
+	}
+	return append(rules, line(goTo(relayChain)))
+}
+
+// fakes sends flows to fake addresses elsewhere.
+func (c Config) fakes(chain string) []rule {
+	var rules []rule
+	for _, f := range families() {
+		rules = append(rules, line(within{originalTarget(f), c.fakeRange(f)}, goTo(chain)))
+	}
+	return rules
+}
+
+// clients finds the client's group: the first section that knows it by any list.
+func (c Config) clients() []rule {
+	var rules []rule
+	for i, m := range c.Members {
+		group := goTo(groupName(m.Group))
+		rules = append(rules, line(in{field: sourceMAC(), set: memberName(i, "mac")}, group))
+		for _, f := range families() {
+			rules = append(rules, line(in{field: source(f), set: memberName(i, f.suffix())}, group))
+		}
+		if len(m.Devices) > 0 {
+			rules = append(rules, line(in{field: iifname(), set: memberName(i, "if")}, group))
+		}
+	}
+	return append(rules, line(goTo(groupName(0))))
+}
+
+// classify sees the first packet of a LAN flow. Port 53 and fake addresses are
+// looked for before anything is let go: a question is never too near to divert.
+func (c Config) classify() []rule {
+	rules := rules(
+		line(isNot{metaMark().and(ours()), value{"0", make([]byte, 4)}}, accept()),
+		line(transports(), toPort(dnsPort), is{fibTarget(), local()}, goTo("clients")))
+	for _, f := range families() {
+		rules = append(rules, line(within{target(f), c.fakeRange(f)}, goTo("clients")))
+	}
+	for _, f := range families() {
+		rules = append(rules, line(has{ctStatus(), dnat()}, within{originalTarget(f), c.fakeRange(f)}, goTo("clients")))
+	}
+	rules = append(rules,
+		line(has{ctStatus(), dnat()}, accept()),
+		line(transports(), toPort(dnsPort), goTo("clients")),
+		line(isOneOf{fibTarget(), addrType(), []value{local(), broadcast(), anycast(), multicast()}}, accept()))
+	for _, f := range families() {
+		rules = append(rules, line(in{field: target(f), set: homeSet + f.suffix()}, accept()))
+	}
+	return append(rules, c.midstream()...)
+}
+
+// midstream takes TCP segments that open no flow: of one the daemon carries, if
+// there is a socket; else of one from before us, which is reset when closed.
+func (c Config) midstream() []rule {
+	const fin, syn, rst, ack = 0x01, 0x02, 0x04, 0x10 // RFC 9293 section 3.1
+	notOpening := isNot{tcpFlags().and(byteValue("(fin | syn | rst | ack)", fin|syn|rst|ack)), byteValue("syn", syn)}
+	rules := rules(line(notOpening, is{transparent(), byteValue("1", 1)}, goTo("taken")))
+	if !c.Closed {
+		rules = append(rules, line(notOpening, goTo(directChain)))
+	}
+	return append(rules, line(goTo("clients")))
+}
+
+// divert is the hot path: an established direct flow meets the first two rules only.
+func divert() []rule {
+	return rules(
+		line(in{field: iifname(), not: true, set: lanSet}, accept()),
+		line(branch{ctMark().and(ours()), markType(), []element{
+			leads(markValue(mark.Carried), goTo("relayed")),
+			leads(markValue(mark.Own), accept()),
+		}}),
+		line(is{ctDirection(), reply()}, accept()),
+		line(goTo("classify")))
+}
+
+// spoof marks flows that begin with a datagram of the daemon from an address
+// that is not the router's: a late answer to a client, or one that is handed back.
+func spoof() []rule {
+	return rules(
+		line(in{field: oifname(), set: lanSet}, remember{mark.Carried}, accept()),
+		line(remember{mark.Own}, accept()))
+}
+
+// out keys on the foreign source address: a mark on the daemon's sockets would
+// mark the entries of clients again.
+func out() []rule {
+	return rules(line(
+		has{ctState(), newState()}, is{ctDirection(), original()},
+		isNot{fibSource(), local()}, is{l4proto(), udp()}, goTo("spoof")))
+}

@@ -1,0 +1,153 @@
+package nft
+
+import (
+	"flag"
+	"io"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/gateway/policy"
+)
+
+var update = flag.Bool("update", false, "write the golden rulesets anew")
+
+func stringReader(s string) io.Reader { return strings.NewReader(s) }
+
+func prefixes(texts ...string) []netip.Prefix {
+	var ps []netip.Prefix
+	for _, s := range texts {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
+// house is a router with one realip group, as small as a Config gets.
+func house() Config {
+	return Config{
+		LAN:    []string{"br0"},
+		Home:   prefixes("192.168.77.0/24", "203.0.113.0/24", "fe80::/10", "2001:db8:77::/64"),
+		Fake4:  netip.MustParsePrefix("198.18.0.0/15"),
+		Fake6:  netip.MustParsePrefix("2001:2::/64"),
+		Groups: []Group{{Mode: policy.RealIP, Rest: RestRelay}},
+	}
+}
+
+func family3() Config {
+	c := house()
+	c.LAN = []string{"br0", "br1"}
+	c.RefuseDoT = true
+	c.Groups = []Group{
+		{Mode: policy.FakeIP, Rest: RestDirect},
+		{Mode: policy.RealIP, Rest: RestRelay},
+		{Mode: policy.Off},
+		{Mode: policy.FakeIP, Rest: RestRelay},
+	}
+	c.Members = []Members{
+		{Group: 1, MACs: []policy.MAC{{2, 0, 0, 0, 0, 0x20}, {2, 0, 0, 0, 0, 0x21}}},
+		{Group: 2, Prefixes: prefixes("192.168.77.5/32", "2001:db8:77::5/128")},
+		{Group: 3, Prefixes: prefixes("192.168.88.0/28", "192.168.88.4/30"), Devices: []string{"br1"}},
+	}
+	return c
+}
+
+func configs() map[string]Config {
+	closed, v4only := house(), house()
+	closed.Closed = true
+	v4only.RefuseIPv6 = true
+	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3()}
+}
+
+func build(t testing.TB, c Config) *Ruleset {
+	t.Helper()
+	rs, err := Build(c)
+	if err != nil {
+		t.Fatalf("Build: %v", err)
+	}
+	return rs
+}
+
+func open(t testing.TB, netns int) *Table {
+	t.Helper()
+	table, err := Open(Options{NetNS: netns})
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return table
+}
+
+func install(t testing.TB, netns int, c Config) *Table {
+	t.Helper()
+	table := open(t, netns)
+	if err := table.Install(build(t, c), nil); err != nil {
+		t.Fatalf("Install: %v", err)
+	}
+	return table
+}
+
+func TestTheTextIsTheGoldenOne(t *testing.T) {
+	for name, c := range configs() {
+		t.Run(name, func(t *testing.T) {
+			file := "testdata/" + name + ".nft"
+			got := build(t, c).String()
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("String() differs from %s (go test -run Golden -update):\n%s", file, got)
+			}
+		})
+	}
+}
+
+func TestTheKernelHoldsTheSameByNetlinkAsByText(t *testing.T) {
+	for name, c := range configs() {
+		t.Run(name, func(t *testing.T) {
+			ns := enterNetNS(t)
+			rs := build(t, c)
+			run(t, rs.String(), "nft", "-f", "-")
+			want := listing(t)
+			run(t, "", "nft", "flush", "ruleset")
+
+			if err := open(t, ns).Install(rs, nil); err != nil {
+				t.Fatalf("Install: %v", err)
+			}
+			if got := withoutElements(listing(t), aliveSet); got != want {
+				t.Errorf("by netlink:\n%s\nby text:\n%s", got, want)
+			}
+		})
+	}
+}
+
+var elementList = regexp.MustCompile(`(?s)elements = \{(.*?)\}`)
+
+// listing is what nft lists, with the elements of hash sets in order: the
+// kernel gives them in that of a random hash.
+func listing(t testing.TB) string {
+	t.Helper()
+	out := run(t, "", "nft", "list", "table", "inet", TableName)
+	return elementList.ReplaceAllStringFunc(out, func(list string) string {
+		inner := elementList.FindStringSubmatch(list)[1]
+		words := strings.Split(inner, ",")
+		for i := range words {
+			words[i] = strings.Join(strings.Fields(words[i]), " ")
+		}
+		slices.Sort(words)
+		return "elements = { " + strings.Join(words, ", ") + " }"
+	})
+}
+
+// withoutElements leaves out those of one set.
+func withoutElements(listing, set string) string {
+	of := regexp.MustCompile(`(?s)(set ` + set + ` \{[^}]*?)\n\t\telements = \{[^}]*\}`)
+	return of.ReplaceAllString(listing, "$1")
+}

@@ -1,0 +1,26 @@
+// Package mark names the packet and conntrack marks that carry fairlead's
+// verdicts.
+//
+// The same numbers are used for both kinds of mark. All of them live in Mask
+// and are always compared and set under it, so that the marks of others (mwan3
+// has 0x3f00, pbr and tailscale have 0x00ff0000) are left as they are.
+package mark
+
+// The marks.
+const (
+	Mask    uint32 = 0x0f000000 // the bits that are ours
+	Carried uint32 = 0x01000000 // the daemon carries the flow
+	Own     uint32 = 0x02000000 // the flow leaves directly; also SO_MARK of every socket that the daemon opens outwards
+)
+
+// Interfaces is the number of interface outbounds that have a mark.
+const Interfaces = 13
+
+// Interface is the mark of the n-th interface outbound, counted from 0. There
+// is none unless 0 <= n < Interfaces: then ok is false.
+func Interface(n int) (m uint32, ok bool) {
+	if n < 0 || n >= Interfaces {
+		return 0, false
+	}
+	return Own + uint32(n+1)<<24, true
+}

@@ -1,0 +1,82 @@
+package nft
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestMain gives the tests a user and a network namespace of their own if they
+// do not run as root. Without either they fail: nothing here can be shown
+// without a kernel.
+func TestMain(m *testing.M) {
+	if os.Geteuid() == 0 || os.Getenv("NFT_TEST_INSIDE") != "" {
+		os.Exit(m.Run())
+	}
+	inside := exec.Command("/proc/self/exe", os.Args[1:]...)
+	inside.Env = append(os.Environ(), "NFT_TEST_INSIDE=1")
+	inside.Stdin, inside.Stdout, inside.Stderr = os.Stdin, os.Stdout, os.Stderr
+	inside.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	if err := inside.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "running the tests in namespaces of their own:", err)
+		os.Exit(1)
+	}
+}
+
+// enterNetNS moves the calling goroutine into a new network namespace, which
+// ends with the test, and gives back its file descriptor. The thread is never
+// given back to other goroutines.
+func enterNetNS(t testing.TB) int {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("making a network namespace: %v", err)
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("opening the network namespace: %v", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// run runs a program in the calling goroutine's network namespace.
+func run(t testing.TB, stdin string, name string, args ...string) string {
+	t.Helper()
+	out, err := tryRun(stdin, name, args...)
+	if err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+	return out
+}
+
+func tryRun(stdin string, name string, args ...string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		path = "/usr/sbin/" + name
+	}
+	c := exec.Command(path, args...)
+	c.Stdin = stringReader(stdin)
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+func mustListen(t testing.TB, network, address string) net.Listener {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatalf("listening on %s: %v", address, err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}

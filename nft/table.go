@@ -1,0 +1,170 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// life is how long one heartbeat lasts. A daemon that hangs opens or closes the
+// table that long after its last.
+const life = 3 * time.Second
+
+// ErrNotInstalled is returned for changes of a table that was not installed, or
+// was deleted, through this Table.
+var ErrNotInstalled = errors.New("the table is not installed")
+
+// Options says where a Table is.
+type Options struct {
+	NetNS int          // file descriptor of the network namespace; 0: the calling thread's
+	Log   *slog.Logger // nil: nothing is logged
+}
+
+// Table is the one writer of the kernel's table inet fairlead. Its methods may
+// be called by several goroutines; each is one transaction, unless it says otherwise.
+type Table struct {
+	netns int
+	log   *slog.Logger
+
+	mu      sync.Mutex // guards the fields below, and keeps transactions in order
+	ruleset *Ruleset   // as installed last; nil: none
+}
+
+// Open prepares the writer. It changes nothing.
+func Open(opts Options) (*Table, error) {
+	t := &Table{netns: opts.NetNS, log: opts.Log}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	c, err := dial(t.netns)
+	if err != nil {
+		return nil, fmt.Errorf("opening table %s: %w", TableName, err)
+	}
+	return t, c.Close()
+}
+
+// Install puts the ruleset into the kernel in place of whatever table of that
+// name is there, with the heartbeat beating, in one transaction. Those of the
+// pairs of fake addresses that do not fit are added by further ones.
+func (t *Table) Install(rs *Ruleset, fakes [][2]netip.Addr) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	now, later := fakes[:min(len(fakes), chunk)], fakes[min(len(fakes), chunk):]
+	b := newBatch(TableName)
+	b.addTable() // so that there is one to delete
+	b.deleteTable()
+	b.addTable()
+	rs.create(b)
+	beat(b)
+	addFakes(b, now)
+	if err := commit(t.netns, b); err != nil {
+		return fmt.Errorf("installing table %s: %w", TableName, err)
+	}
+	t.ruleset = rs
+	t.log.Debug("table installed", "fingerprint", rs.Fingerprint(), "rules", rs.rules(), "fakes", len(fakes))
+	return t.fakes(later, addFakes)
+}
+
+// Reload turns the installed table into that of rs: chains and sets of the
+// configuration are replaced, what was learned at run time is kept (unless
+// Config.Forget), and the heartbeat is renewed. After an error the old table
+// stands, unless it was gone before: then Install is what helps.
+func (t *Table) Reload(rs *Ruleset) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if t.ruleset == nil {
+		return fmt.Errorf("reloading table %s: %w", TableName, ErrNotInstalled)
+	}
+	b := newBatch(TableName)
+	rs.replace(b, t.ruleset)
+	beat(b)
+	if err := commit(t.netns, b); err != nil {
+		return fmt.Errorf("reloading table %s: %w", TableName, err)
+	}
+	t.ruleset = rs
+	t.log.Debug("table reloaded", "fingerprint", rs.Fingerprint(), "rules", rs.rules())
+	return nil
+}
+
+// Delete removes the table, whoever installed it. There need not be one.
+func (t *Table) Delete() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	b := newBatch(TableName)
+	b.addTable()
+	b.deleteTable()
+	if err := commit(t.netns, b); err != nil {
+		return fmt.Errorf("deleting table %s: %w", TableName, err)
+	}
+	t.ruleset = nil
+	return nil
+}
+
+// Beat keeps new flows diverted for three seconds more.
+func (t *Table) Beat() error {
+	return t.change("renewing the heartbeat", func(b *batch, _ *Ruleset) error {
+		beat(b)
+		return nil
+	})
+}
+
+func beat(b *batch) {
+	renew(b, set{name: aliveSet}, []element{
+		{key: v4().proto, timeout: life},
+		{key: v6().proto, timeout: life},
+	})
+}
+
+// renew makes elements live from now on, whether they are there or not: a kernel
+// before 6.12 does not change the timeout of one that is, and refuses to delete
+// one that is not.
+func renew(b *batch, s set, elements []element) {
+	b.addElements(s, 0, elements)
+	b.deleteElements(s, elements)
+	b.addElements(s, 0, elements)
+}
+
+// drop makes elements be gone, whether they are there or not.
+func drop(b *batch, s set, elements []element) {
+	b.addElements(s, 0, elements)
+	b.deleteElements(s, elements)
+}
+
+// change commits one transaction upon the installed table. An element that
+// expires between the add and the delete of the same transaction makes older
+// kernels refuse it, so ENOENT is tried once more.
+func (t *Table) change(doing string, fill func(b *batch, installed *Ruleset) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.commitChange(doing, fill)
+}
+
+// commitChange is change for those who hold the lock.
+func (t *Table) commitChange(doing string, fill func(b *batch, installed *Ruleset) error) error {
+	if t.ruleset == nil {
+		return fmt.Errorf("%s: %w", doing, ErrNotInstalled)
+	}
+	b := newBatch(TableName)
+	if err := fill(b, t.ruleset); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if len(b.messages) == 0 {
+		return nil
+	}
+	err := commit(t.netns, b)
+	if errors.Is(err, unix.ENOENT) {
+		err = commit(t.netns, b)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
