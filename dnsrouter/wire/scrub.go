@@ -1,0 +1,191 @@
+package wire
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// MaxTTL is the longest life of a record in seconds: a day. Longer ones are cut,
+// among them those with the highest bit set (RFC 8767 section 4).
+const MaxTTL uint32 = 86400
+
+// Filter says what Scrub takes out beside what does not belong. The zero Filter
+// takes out nothing more.
+type Filter struct {
+	// Drop tells which addresses may not be in an answer (DNS rebinding): A and
+	// AAAA records go, and of HTTPS and SVCB records the hints that name one.
+	Drop func(netip.Addr) bool
+
+	StripECH   bool // parameter ech of HTTPS and SVCB records
+	StripHints bool // their parameters ipv4hint and ipv6hint
+}
+
+// Scrubbed is an answer fit to be stored and given to clients.
+type Scrubbed struct {
+	Msg      []byte       // without OPT record; the question in lower case
+	TTLs     []uint16     // offsets of the TTLs in Msg
+	Addrs    []netip.Addr // of A and AAAA records kept, unmapped
+	TTL      uint32       // seconds that it may be kept; of negative answers as RFC 2308 section 5 says, 0 without SOA
+	Rcode    uint16
+	Negative bool // no such name or no such data
+	Dropped  int  // records that Filter took out or changed
+}
+
+// Scrub appends to dst the message that is left of r when everything goes that
+// does not answer the question: in the answer section, records outside the
+// question's CNAME chain or of other types than the one asked for; in the
+// authority section all but the SOA record of a negative answer and the records
+// of DNSSEC; the additional section. Scrubbed.Msg begins behind dst. The error
+// is ErrChain or ErrTooLong.
+func (r *Response) Scrub(dst []byte, f Filter) (Scrubbed, error) {
+	chain, err := r.chain()
+	if err != nil {
+		return Scrubbed{}, fmt.Errorf("scrubbing answer: %w", err)
+	}
+	s := scrubber{r: r, f: f, chain: chain, pack: packer{buf: dst, base: len(dst)}}
+	s.pack.question(r.Msg, r.QuestionEnd)
+	s.answer()
+	s.authority()
+	if len(s.pack.msg()) > MaxMessage {
+		return Scrubbed{}, fmt.Errorf("scrubbing answer: %w", ErrTooLong)
+	}
+	return s.finish(), nil
+}
+
+type scrubber struct {
+	r     *Response
+	f     Filter
+	chain chain
+	pack  packer
+	out   Scrubbed
+
+	found  bool // data of the type asked for
+	soa    bool
+	ttlSet bool
+}
+
+// answer copies what answers the question.
+func (s *scrubber) answer() {
+	for rr := range s.r.Records {
+		if rr.Section != Answer {
+			return
+		}
+		if len(s.pack.msg()) > MaxMessage || !s.answers(rr) {
+			continue
+		}
+		s.copy(rr)
+	}
+}
+
+// answers tells whether a record of the answer section is part of the answer.
+func (s *scrubber) answers(rr Record) bool {
+	msg, names := s.r.Msg, s.chain.names()
+	if rr.Class != s.r.Class && s.r.Class != ClassANY {
+		return false
+	}
+	for i, name := range names {
+		last := i == len(names)-1
+		switch {
+		case rr.Type == TypeDNAME && s.r.Type != TypeDNAME,
+			s.signs(rr, TypeDNAME):
+			if within(msg, name, rr.Name) {
+				return true
+			}
+		case !sameName(msg, rr.Name, msg, name):
+		case !last && rr.Type == TypeCNAME:
+			return rr.Data == names[i+1] // the one that was followed
+		case rr.Type == TypeRRSIG:
+			if s.r.Type == TypeANY || s.r.Type == TypeRRSIG || s.signs(rr, TypeCNAME, s.r.Type) {
+				return true
+			}
+		case last && (rr.Type == s.r.Type || s.r.Type == TypeANY):
+			return true
+		}
+	}
+	return false
+}
+
+// authority copies what proves or bounds a negative answer. Name servers go: no
+// client needs them, and forgers like them.
+func (s *scrubber) authority() {
+	negative := s.r.Rcode == RcodeNXDomain || s.r.Rcode == RcodeSuccess && !s.found
+	s.out.Negative = negative
+	for rr := range s.r.Records {
+		if rr.Section != Authority || rr.Class != s.r.Class || len(s.pack.msg()) > MaxMessage {
+			continue
+		}
+		switch {
+		case rr.Type == TypeSOA:
+			if negative && !s.soa && within(s.r.Msg, s.chain.last(), rr.Name) {
+				s.soa = true
+				rr.TTL = min(rr.TTL, get32(s.r.Msg, rr.End-4)) // MINIMUM is the last field
+				s.copy(rr)
+			}
+		case rr.Type == TypeNSEC, rr.Type == TypeNSEC3, s.signs(rr, TypeSOA, TypeNSEC, TypeNSEC3):
+			s.copy(rr)
+		}
+	}
+}
+
+// signs tells whether a record is the signature of one of the types.
+func (s *scrubber) signs(rr Record, types ...uint16) bool {
+	return rr.Type == TypeRRSIG && slices.Contains(types, get16(s.r.Msg, rr.Data))
+}
+
+// copy writes one record, unless the filter takes it.
+func (s *scrubber) copy(rr Record) {
+	addr, isAddr := s.r.addr(rr)
+	if isAddr && s.f.Drop != nil && s.f.Drop(addr) {
+		s.out.Dropped++
+		return
+	}
+	var service []byte
+	if rr.Type == TypeSVCB || rr.Type == TypeHTTPS {
+		kept, ok := s.f.service(s.r.Msg[rr.Data:rr.End])
+		if !ok {
+			s.out.Dropped++
+			return
+		}
+		if len(kept) < rr.End-rr.Data {
+			s.out.Dropped++
+		}
+		service = kept
+	}
+
+	rr.TTL = min(rr.TTL, MaxTTL)
+	at := s.pack.head(s.r.Msg, rr, rr.TTL)
+	if service != nil {
+		s.pack.buf = append(s.pack.buf, service...)
+	} else {
+		s.pack.data(s.r.Msg, rr)
+	}
+	s.pack.tail(at)
+	s.note(rr, at, addr)
+}
+
+// note keeps account of a record that was written.
+func (s *scrubber) note(rr Record, at int, addr netip.Addr) {
+	s.out.TTLs = append(s.out.TTLs, uint16(at))
+	if addr.IsValid() {
+		s.out.Addrs = append(s.out.Addrs, addr)
+	}
+	if rr.Section == Answer && (rr.Type == s.r.Type || s.r.Type == TypeANY) {
+		s.found = true
+	}
+	if !s.ttlSet || rr.TTL < s.out.TTL {
+		s.out.TTL, s.ttlSet = rr.TTL, true
+	}
+}
+
+func (s *scrubber) finish() Scrubbed {
+	s.out.Msg, s.out.Rcode = s.pack.msg(), s.r.Rcode
+	s.out.Msg[2] &^= bitTC
+	if s.out.Negative && !s.soa {
+		s.out.TTL = 0
+	}
+	if s.out.Dropped > 0 {
+		s.out.Msg[3] &^= bitAD // what was changed is not what was signed
+	}
+	return s.out
+}
