@@ -4,6 +4,7 @@ package config
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter"
 	"github.com/fairlead/fairlead/dnsrouter/upstream"
@@ -32,8 +33,20 @@ type Config struct {
 	DNS       dnsrouter.Config
 	Upstreams []upstream.Config // declared ones; auto is not among them
 	Outbounds []outbound.Config // declared ones; direct and reject are not among them
-	Warnings  []Mistake         // what check warns of
+	Rulesets  []Ruleset         // declared ones; what rules use of them is in Policy, compiled
+	Warnings  Mistakes          // what check warns of, in the order of the file
 	// ClientNetworks holds, by index of Policy.Clients, the UCI networks of a
 	// client section, which whoever knows networks adds to its Devices.
 	ClientNetworks [][]string
+}
+
+// Ruleset is one ruleset section: where a list of names and addresses is kept
+// or fetched from. One of Path and URL is set.
+type Ruleset struct {
+	Name     string
+	Path     string
+	URL      string
+	Outbound string        // how it is fetched
+	Interval time.Duration // how often it is fetched
+	Category string        // of a file that holds several; empty: all of it
 }

@@ -1,0 +1,104 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/gateway/outbound"
+	"github.com/fairlead/fairlead/gateway/policy"
+)
+
+// outbounds reads the outbounds. Names of nodes are resolved by local where
+// they do not say otherwise.
+func (b *builder) outbounds(local []netip.AddrPort) []outbound.Config {
+	var all []outbound.Config
+	for _, s := range b.of("outbound") {
+		all = append(all, s.outbound(local))
+	}
+	return all
+}
+
+func (s *section) outbound(local []netip.AddrPort) outbound.Config {
+	o := outbound.Config{
+		Name:      s.Name,
+		Type:      one(s, "type", s.parseOutboundType),
+		Server:    one(s, "server", parseHost),
+		Port:      uint16(s.number("port")),
+		Username:  one(s, "username", parseSecret),
+		Password:  one(s, "password", parseSecret),
+		Bootstrap: every(s, "bootstrap", parseAddrPort(53)),
+		Upstream:  s.reference("upstream", "upstream"),
+		Device:    one(s, "device", parseDevice),
+		Gateway:   one(s, "gateway", parseAddr),
+		Masq:      s.flag("masq"),
+		Members:   every(s, "member", s.b.reference("outbound")),
+	}
+	s.need("type")
+	switch o.Type {
+	case "interface":
+		s.need("device")
+		s.idle(o.Type, "server", "port", "username", "password", "bootstrap", "member")
+	case "socks5":
+		s.need("server", "port")
+		s.idle(o.Type, "device", "gateway", "masq", "member")
+		s.checkSecrets()
+	}
+	if isName(o.Server) && len(o.Bootstrap) == 0 {
+		o.Bootstrap = local
+		s.checkBootstrap(o)
+	}
+	return o
+}
+
+// parseOutboundType tells types that are merely not there yet from mistyped ones.
+func (s *section) parseOutboundType(v string) (string, error) {
+	if slices.Contains([]string{"http", "shadowsocks", "fallback", "latency", "balance"}, v) {
+		return "", fmt.Errorf("this version does not have outbounds of type %s yet", v)
+	}
+	return s.entry("type").parseChoice(v)
+}
+
+func (s *section) checkSecrets() {
+	pair := []string{"username", "password"}
+	for i, name := range pair {
+		if other := pair[1-i]; s.has(name) && !s.has(other) {
+			s.mistake(name, s.lineOf(name), "it needs option %s beside it", other)
+		}
+	}
+}
+
+func (s *section) checkBootstrap(o outbound.Config) {
+	if len(o.Bootstrap) == 0 && !s.has("bootstrap") {
+		s.mistake("server", s.lineOf("server"),
+			"%q is a name: it needs list bootstrap, or a dns.local_upstream with a server given by address over udp", o.Server)
+	}
+}
+
+// idle warns of options that the type makes no use of.
+func (s *section) idle(typ string, names ...string) {
+	for _, name := range names {
+		if s.has(name) {
+			s.warn(name, s.lineOf(name), "it has no meaning for an outbound of type %s", typ)
+		}
+	}
+}
+
+// isName says whether a server is given by name.
+func isName(server string) bool {
+	_, err := netip.ParseAddr(server)
+	return server != "" && err != nil
+}
+
+// policyOutbounds is what the policy needs to know of the outbounds.
+func policyOutbounds(all []outbound.Config) []policy.Outbound {
+	var known []policy.Outbound
+	for _, o := range all {
+		kind := policy.Node
+		if o.Type == "interface" {
+			kind = policy.Interface
+		}
+		known = append(known, policy.Outbound{Name: o.Name, Kind: kind, Upstream: o.Upstream})
+	}
+	return known
+}

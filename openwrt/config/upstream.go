@@ -1,0 +1,110 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
+)
+
+func (b *builder) upstreams() []upstream.Config {
+	var all []upstream.Config
+	for _, s := range b.of("upstream") {
+		all = append(all, s.upstream())
+	}
+	return all
+}
+
+func (s *section) upstream() upstream.Config {
+	s.need("server")
+	u := upstream.Config{
+		Name:      s.Name,
+		Servers:   every(s, "server", parseServer),
+		Outbound:  s.reference("outbound", "outbound"),
+		Bootstrap: every(s, "bootstrap", parseAddrPort(53)),
+	}
+	if u.Outbound == "reject" {
+		s.mistake("outbound", s.lineOf("outbound"), "outbound reject would refuse every question")
+	}
+	for _, server := range u.Servers {
+		if server.Host != "" && !server.Addr.Addr().IsValid() && !s.has("bootstrap") {
+			s.mistake("server", s.lineOf("server"), "%q is a name: it needs list bootstrap, the servers that resolve it", server.Host)
+		}
+	}
+	return u
+}
+
+// parseServer reads `auto`, or a server with or without its scheme.
+func parseServer(text string) (upstream.Server, error) {
+	if text == "auto" {
+		return upstream.Server{Scheme: "auto"}, nil
+	}
+	scheme, rest, found := strings.Cut(text, "://")
+	if !found {
+		scheme, rest = "udp", text
+	}
+	scheme = strings.ToLower(scheme)
+	port, err := usualPort(scheme)
+	if err != nil {
+		return upstream.Server{}, err
+	}
+	authority, path, hasPath := strings.Cut(rest, "/")
+	if hasPath && scheme != "https" {
+		return upstream.Server{}, fmt.Errorf("%q has a path, which only https has", text)
+	}
+	host, addr, err := parseHostPort(authority, port)
+	if err != nil {
+		return upstream.Server{}, err
+	}
+	server := upstream.Server{Scheme: scheme, Host: host, Addr: addr}
+	if scheme == "https" {
+		server.Path, err = parseDoHPath(path)
+	}
+	if host == "" && (scheme == "tls" || scheme == "https") {
+		server.Host = addr.Addr().String() // what the certificate must be for: RFC 8310, section 8.1
+	}
+	return server, err
+}
+
+// usualPort is the port of a scheme: RFC 1035, 7858 and 8484.
+func usualPort(scheme string) (uint16, error) {
+	switch scheme {
+	case "udp", "tcp":
+		return 53, nil
+	case "tls":
+		return 853, nil
+	case "https":
+		return 443, nil
+	case "quic", "h3":
+		return 0, fmt.Errorf("this build has no QUIC, so no servers of scheme %s", scheme)
+	}
+	return 0, fmt.Errorf("there is no scheme %q%s", scheme, suggest(scheme, []string{"udp", "tcp", "tls", "https"}))
+}
+
+// parseDoHPath reads what follows the slash; nothing is the path that every
+// public resolver has, RFC 8484, section 4.1.1.
+func parseDoHPath(s string) (string, error) {
+	if strings.ContainsAny(s, "{} #\t\n") {
+		return "", errors.New("the path is taken as it is: it cannot hold a template, a fragment or spaces")
+	}
+	if s == "" {
+		s = "dns-query"
+	}
+	return "/" + s, nil
+}
+
+// plainServers gives the servers of an upstream that can be asked directly and
+// in the clear, as a node's name is where the node does not say otherwise.
+func plainServers(all []upstream.Config, name string) []netip.AddrPort {
+	var plain []netip.AddrPort
+	for _, u := range all {
+		for _, server := range u.Servers {
+			if u.Name == name && server.Scheme == "udp" && server.Addr.Addr().IsValid() {
+				plain = append(plain, server.Addr)
+			}
+		}
+	}
+	return plain
+}
