@@ -1,6 +1,9 @@
 package sniff
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // hostName returns b as a host name: lower-case, without trailing dot. It is
 // empty if b is not one, and if b is an IP address.
@@ -31,7 +34,7 @@ func hostName(b []byte) string {
 	if label == 0 || label == digits {
 		return ""
 	}
-	return string(bytes.ToLower(b))
+	return strings.ToLower(string(b))
 }
 
 // isNameByte reports whether c may be in a label, digits aside. The underscore
