@@ -1,0 +1,71 @@
+// Package outbound dials what a flow wants to reach by the way that was decided
+// for it: directly, through an interface, through a proxy node, or not at all.
+package outbound
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// An Outbound is one way out. A host that is not empty is what is dialled, at
+// the port of to; the address in to may then be zero or fake and is not used.
+// Host names are lower case without a trailing dot.
+type Outbound interface {
+	// DialTCP connects to one peer. What it returns may be given to package
+	// relay, which splices it if it is a *net.TCPConn.
+	DialTCP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)
+
+	// DialUDP makes a mapping of its own for one peer. Each Write sends and
+	// each Read receives the payload of one datagram.
+	DialUDP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)
+
+	// ListenUDP makes one mapping for any number of peers given by address, of
+	// IPv6 if v6 is set and else of IPv4.
+	ListenUDP(ctx context.Context, v6 bool) (PacketConn, error)
+}
+
+// A PacketConn is a UDP mapping shared by many peers. It is an alias, so that
+// others can declare the same without importing this package.
+type PacketConn = interface {
+	ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	SetReadDeadline(t time.Time) error
+	Close() error
+}
+
+// A Resolver gives the IPv4 and IPv6 addresses of a host, at least one or an
+// error.
+type Resolver interface {
+	LookupHost(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// ErrRejected is what Reject answers.
+var ErrRejected = errors.New("rejected by policy")
+
+// Reject refuses every flow. Its zero value is ready.
+type Reject struct{}
+
+// DialTCP returns ErrRejected.
+func (Reject) DialTCP(context.Context, string, netip.AddrPort) (net.Conn, error) {
+	return nil, ErrRejected
+}
+
+// DialUDP returns ErrRejected.
+func (Reject) DialUDP(context.Context, string, netip.AddrPort) (net.Conn, error) {
+	return nil, ErrRejected
+}
+
+// ListenUDP returns ErrRejected.
+func (Reject) ListenUDP(context.Context, bool) (PacketConn, error) {
+	return nil, ErrRejected
+}
+
+var (
+	_ Outbound = Reject{}
+	_ Outbound = (*Direct)(nil)
+	_ Outbound = (*Interface)(nil)
+	_ Outbound = (*SOCKS5)(nil)
+)
