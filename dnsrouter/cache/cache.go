@@ -68,7 +68,9 @@ type Cache struct {
 }
 
 const (
-	maxShards = 8
+	// maxShards is enough for the cores of a router. More would each be
+	// smaller, and filled less evenly.
+	maxShards = 4
 	// minShard is the least that a shard gets, before there is a second one:
 	// an answer can take a quarter of its shard.
 	minShard = 64 << 10
@@ -98,7 +100,8 @@ func New(bytes int) *Cache {
 // ttls are the offsets in msg of its TTL fields. The answer may be given for
 // the duration fresh, and as a stale one for the duration stale after that;
 // neither counts beyond 24 days. An answer larger than a quarter of a shard, one
-// with a TTL field outside of it, and one that could never be given are not kept.
+// with a TTL field outside of it, and one that could never be given are not
+// kept; the older answer that they replace is gone all the same.
 //
 // now is from time.Now: it must carry a monotonic reading, or a change of the
 // clock makes answers younger or older.
@@ -110,7 +113,7 @@ func (c *Cache) Put(k Key, msg []byte, ttls []uint16, fresh, stale time.Duration
 		fresh:  milliseconds(fresh),
 		stale:  milliseconds(stale),
 	}
-	if len(c.shards) == 0 || !storable(k, msg, ttls) || a.fresh+a.stale == 0 {
+	if len(c.shards) == 0 || len(k.Name) > maxName {
 		return
 	}
 	var buf [maxKey]byte
@@ -173,18 +176,4 @@ func (k Key) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, k.Type)
 	b = binary.BigEndian.AppendUint16(b, k.Class)
 	return append(b, k.Name...)
-}
-
-// storable checks what Put's caller promised; a header is 12 bytes (RFC 1035
-// section 4.1.1).
-func storable(k Key, msg []byte, ttls []uint16) bool {
-	if len(k.Name) > maxName || len(msg) < 12 || len(msg) > 65535 || len(ttls) > 65535 {
-		return false
-	}
-	for _, at := range ttls {
-		if int(at)+4 > len(msg) {
-			return false
-		}
-	}
-	return true
 }

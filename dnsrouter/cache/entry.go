@@ -37,6 +37,21 @@ type answer struct {
 // size is the length of the entry that the answer makes.
 func (a *answer) size() int { return entryHead + len(a.key) + 2*len(a.ttls) + len(a.msg) }
 
+// keepable says whether the answer can be given at any time, is a DNS message,
+// whose header is 12 bytes (RFC 1035 section 4.1.1), and has the TTL fields
+// that it is said to have.
+func (a *answer) keepable() bool {
+	if a.fresh+a.stale == 0 || len(a.msg) < 12 || len(a.msg) > 65535 {
+		return false
+	}
+	for _, at := range a.ttls {
+		if int(at)+4 > len(a.msg) {
+			return false
+		}
+	}
+	return true
+}
+
 // write fills an entry of the answer's size.
 func (a *answer) write(e entry) {
 	binary.BigEndian.PutUint32(e[0:], a.hash)

@@ -59,18 +59,20 @@ func (s *shard) get(hash uint32, key, dst []byte, now int64) ([]byte, State) {
 
 func (s *shard) put(a answer) {
 	size := a.size()
-	if size > len(s.ring)/4 {
-		return
-	}
+	keep := a.keepable() && size <= len(s.ring)/4
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i, found := s.find(a.hash, a.key); found {
-		if e := s.entry(i); len(e) == size { // as most renewals are: the ring need not turn for them
+		if e := s.entry(i); keep && len(e) == size { // as most renewals are: the ring need not turn for them
 			a.write(e)
 			e[askedAt] = 1 // else it would not have been renewed
 			return
 		}
 		s.unlink(i)
+	}
+	if !keep {
+		return
 	}
 	for 4*(s.count+1) > 3*len(s.index) || !s.reserve(size) {
 		s.retire(a.stored)
