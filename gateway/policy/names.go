@@ -73,7 +73,11 @@ func (b *namesBuilder) bytes() int { return b.suffixes.blob.Len() + b.fulls.blob
 
 func (b *namesBuilder) build() names {
 	slices.Sort(b.keywords)
-	n := names{keywords: slices.Compact(b.keywords), regexps: b.regexps}
+	slices.SortFunc(b.regexps, func(x, y Pattern) int { return strings.Compare(x.text, y.text) })
+	n := names{
+		keywords: slices.Compact(b.keywords),
+		regexps:  slices.CompactFunc(b.regexps, func(x, y Pattern) bool { return x.text == y.text }),
+	}
 	n.suffixes = b.suffixes.build(under)
 	n.fulls = b.fulls.build(func(name, previous string) bool {
 		return name == previous || n.suffixes.hasParent(name)
@@ -160,7 +164,7 @@ func (b *nameBuilder) add(name string) {
 }
 
 // build sorts the names and leaves out those that are redundant behind the one
-// kept before them.
+// kept before them, which is empty for the first.
 func (b *nameBuilder) build(redundant func(name, previous string) bool) nameList {
 	collected := nameList{blob: b.blob.String(), ends: b.ends}
 	order := make([]uint32, len(b.ends))
@@ -177,7 +181,7 @@ func (b *nameBuilder) build(redundant func(name, previous string) bool) nameList
 	previous := ""
 	for _, i := range order {
 		name := collected.at(int(i))
-		if previous != "" && redundant(name, previous) {
+		if redundant(name, previous) {
 			continue
 		}
 		blob.WriteString(name)
