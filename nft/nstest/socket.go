@@ -37,11 +37,14 @@ func (n *NS) ListenTCP(at netip.AddrPort) (l *net.TCPListener, err error) {
 	return l, err
 }
 
-// ListenUDP opens a socket in the namespace that others may share the port
-// with (SO_REUSEADDR, as DNS servers do). An unspecified IPv6 address does not
-// include IPv4.
+// ListenUDP opens a socket in the namespace. Others may share a port given
+// (SO_REUSEADDR, as DNS servers set it); port 0 is one that nobody has. An
+// unspecified IPv6 address does not include IPv4.
 func (n *NS) ListenUDP(at netip.AddrPort) (c *net.UDPConn, err error) {
-	config := net.ListenConfig{Control: reuseAddr}
+	var config net.ListenConfig
+	if at.Port() != 0 { // else the kernel could choose one that is shared already
+		config.Control = reuseAddr
+	}
 	err = n.Do(func() error {
 		any, err := config.ListenPacket(context.Background(), "udp"+family(at), at.String())
 		if err != nil {
