@@ -1,0 +1,211 @@
+package dnsrouter
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"unsafe"
+
+	"github.com/fairlead/fairlead/dnsrouter/wire"
+	"github.com/fairlead/fairlead/gateway/policy"
+)
+
+// question is one client's question while it is being answered. A question has
+// one goroutine at a time; its memory is used again for the next one.
+type question struct {
+	wire.Query
+	msg    []byte // as it came
+	name   string // Query.Name; valid until the next parse
+	device policy.Device
+	client policy.Client
+	limit  int    // octets that the reply may have
+	out    []byte // where the reply is built
+
+	// hurry says that the asker cannot wait: an answer that needs the kernel or
+	// the network is errLater instead.
+	hurry bool
+}
+
+// errLater says that the answer cannot be given without waiting.
+var errLater = errors.New("answering takes a while")
+
+// answer gives the reply to one message of at most limit octets, or, where
+// limit is zero, of what the client can receive over UDP; nil is silence. It is
+// a list of who may answer, in order.
+func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip.Addr, limit int) ([]byte, error) {
+	plan := r.plan.Load()
+	q.msg, q.limit = msg, max(limit, wire.MinUDP)
+	if err := q.Parse(msg); err != nil {
+		return r.malformed(q, err), nil
+	}
+	q.name = viewOf(q.Name())
+	if limit == 0 {
+		q.limit = q.Limit()
+	}
+	if reply := r.unanswerable(q); reply != nil {
+		return reply, nil
+	}
+	if reply := r.local(plan, q); reply != nil {
+		return reply, nil
+	}
+	q.device = r.deps.Devices.Device(from)
+	q.client = plan.Policy.Client(q.device)
+	return r.byPolicy(ctx, plan, q)
+}
+
+// byPolicy answers as the way of the name wants it.
+func (r *Router) byPolicy(ctx context.Context, plan *Plan, q *question) ([]byte, error) {
+	mode := plan.Policy.Mode(q.client)
+	ways := plan.Policy.Name(q.client, q.name)
+	switch {
+	case mode == policy.Off:
+		return r.real(ctx, plan, q, source{upstream: plan.LocalUpstream})
+	case ways.AllReject:
+		return r.rejected(plan, q), nil
+	case q.Type == wire.TypeAAAA && !plan.Config.IPv6:
+		return r.noData(q), nil
+	case ways.AllDirect:
+		return r.real(ctx, plan, q, source{upstream: ways.Upstream, direct: true})
+	case mode == policy.FakeIP && carriesAddress(q.Type) && !plan.Policy.RealName(q.name):
+		return r.fake(ctx, plan, q, ways)
+	default:
+		return r.real(ctx, plan, q, source{upstream: ways.Upstream})
+	}
+}
+
+// carriesAddress tells the types whose answers can name an address: for a
+// faked name they may name only the fake one.
+func carriesAddress(t uint16) bool {
+	switch t {
+	case wire.TypeA, wire.TypeAAAA, wire.TypeHTTPS, wire.TypeSVCB:
+		return true
+	}
+	return false
+}
+
+// malformed answers what is wrong in itself (RFC 1035 section 4.1.1, RFC 6891).
+func (r *Router) malformed(q *question, err error) []byte {
+	var rcode uint16
+	switch {
+	case errors.Is(err, wire.ErrFormat):
+		rcode = wire.RcodeFormat
+	case errors.Is(err, wire.ErrOpcode):
+		rcode = wire.RcodeNotImpl
+	case errors.Is(err, wire.ErrVersion):
+		rcode = wire.RcodeBadVers
+	default:
+		return nil
+	}
+	r.count.refused.Add(1)
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, rcode)
+	return q.finish(&reply)
+}
+
+// Meta types from here on are no data (RFC 6895 section 3.1).
+const firstMetaType = 128
+
+// unanswerable refuses what a forwarder for clients has no business with:
+// transfers, other classes, meta types, and questions that want no recursion
+// (they only serve to look into caches). ANY gets the least answer (RFC 8482).
+func (r *Router) unanswerable(q *question) []byte {
+	switch {
+	case q.Type == wire.TypeANY && q.Class == wire.ClassIN && q.RD:
+		reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
+		reply.Record(wire.TypeHINFO, negativeTTL, []byte("\x07RFC8482\x00"))
+		return q.finish(&reply)
+	case q.Class != wire.ClassIN, !q.RD, q.Type == 0, q.Type == wire.TypeOPT, q.Type >= firstMetaType && q.Type <= wire.TypeANY:
+		r.count.refused.Add(1)
+		reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeRefused)
+		return q.finish(&reply)
+	}
+	return nil
+}
+
+// rejected answers for a name whose outbound is reject.
+func (r *Router) rejected(plan *Plan, q *question) []byte {
+	r.count.refused.Add(1)
+	rcode := wire.RcodeSuccess
+	if plan.Config.RejectAnswer == NXDomain {
+		rcode = wire.RcodeNXDomain
+	}
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, rcode)
+	reply.EDE(wire.EDEBlocked, "")
+	switch {
+	case plan.Config.RejectAnswer == Zero && q.Type == wire.TypeA:
+		reply.Addr(negativeTTL, netip.IPv4Unspecified())
+	case plan.Config.RejectAnswer == Zero && q.Type == wire.TypeAAAA:
+		reply.Addr(negativeTTL, netip.IPv6Unspecified())
+	default:
+		reply.Negative(negativeTTL)
+	}
+	return q.finish(&reply)
+}
+
+// negativeTTL is how long clients may keep what we say of ourselves, in
+// seconds: short, because a reload can change it.
+const negativeTTL = 10
+
+func (r *Router) noData(q *question) []byte { return q.negative(wire.RcodeSuccess) }
+
+func (q *question) negative(rcode uint16) []byte {
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, rcode)
+	reply.Negative(negativeTTL)
+	return q.finish(&reply)
+}
+
+func (q *question) failed(code uint16, why string) []byte {
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeServFail)
+	reply.EDE(code, why)
+	return q.finish(&reply)
+}
+
+// finish completes a reply and keeps its memory for the next one.
+func (q *question) finish(r *wire.Reply) []byte {
+	q.out = r.Finish(q.limit)
+	return q.out
+}
+
+// fake answers with the addresses that stand for the name. Names that share
+// one answer share nothing else: HTTPS and SVCB records, which could carry real
+// addresses, do not exist for a faked name. With the pool exhausted the answer
+// is real, asked of the upstream that may know of the name.
+func (r *Router) fake(ctx context.Context, plan *Plan, q *question, ways policy.Ways) ([]byte, error) {
+	if q.Type != wire.TypeA && q.Type != wire.TypeAAAA {
+		r.count.fake.Add(1)
+		return r.noData(q), nil
+	}
+	slot, fresh, ok := r.deps.Pool.Assign(q.name)
+	if !ok {
+		return r.real(ctx, plan, q, source{upstream: ways.Upstream})
+	}
+	v4, v6 := r.deps.Pool.Addrs(slot)
+	if fresh {
+		if q.hurry {
+			return nil, errLater
+		}
+		if err := r.deps.Sink.AddFake(v4, v6); err != nil {
+			r.log.Warn("telling the kernel of a fake address", "name", q.name, "err", err)
+			return q.failed(wire.EDENetwork, "the kernel could not be told of the address"), nil
+		}
+		r.deps.Pool.Told(slot)
+	}
+	r.count.fake.Add(1)
+	addr := v4
+	if q.Type == wire.TypeAAAA {
+		addr = v6
+	}
+	if !addr.IsValid() {
+		return r.noData(q), nil
+	}
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
+	reply.Addr(plan.Config.FakeTTL, addr)
+	return q.finish(&reply), nil
+}
+
+// viewOf is a string over bytes that must not change while it is in use.
+func viewOf(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	return unsafe.String(&b[0], len(b))
+}

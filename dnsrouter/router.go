@@ -1,0 +1,128 @@
+// Package dnsrouter is the LAN's DNS server: it answers each client by the one
+// policy, with fake addresses or real ones, and asks only the upstream that may
+// know of the name.
+package dnsrouter
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/cache"
+	"github.com/fairlead/fairlead/dnsrouter/fakeip"
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
+	"github.com/fairlead/fairlead/gateway/policy"
+)
+
+// AddrSink is told what the kernel must know before an answer leaves. A group
+// is the number of a policy.Client.
+type AddrSink interface {
+	AddDirect(group int, addr netip.Addr, ttl time.Duration) error
+	DelDirect(group int, addr netip.Addr) error
+	AddFake(v4, v6 netip.Addr) error
+}
+
+// Exchanger asks one upstream, and nobody else. The response is in wire form,
+// checked to be one to the question.
+type Exchanger interface {
+	Exchange(ctx context.Context, q upstream.Question) ([]byte, error)
+}
+
+// Local knows the names of this network: hosts and leases.
+type Local interface {
+	Addrs(name string) (addrs []netip.Addr, ok bool)
+	NameOf(addr netip.Addr) (name string, ok bool)
+}
+
+// Devices identifies who asks.
+type Devices interface {
+	Device(addr netip.Addr) policy.Device
+}
+
+// Plan is one generation of the configuration. An answer keeps the plan that
+// its question was read with.
+type Plan struct {
+	Config        Config
+	Policy        *policy.Policy
+	LocalUpstream string               // asked for clients whose mode is off
+	Upstreams     map[string]Exchanger // every upstream that the policy can name
+	Learns        []bool               // by policy.Client: whether the kernel has a way map for it
+}
+
+// Deps is what a Router works with. Local may be nil.
+type Deps struct {
+	Pool    *fakeip.Pool
+	Sink    AddrSink
+	Local   Local
+	Devices Devices
+	Log     *slog.Logger
+}
+
+// Router answers the questions of clients by the current Plan.
+type Router struct {
+	deps     Deps
+	log      *slog.Logger
+	plan     atomic.Pointer[Plan]
+	cache    *cache.Cache
+	learned  *learned
+	history  *History
+	inFlight *places
+	count    counters
+}
+
+type counters struct{ queries, fake, cached, upstream, refused atomic.Int64 }
+
+// Status counts answers since the start. Refused are those that policy or form
+// denied an answer.
+type Status struct{ Queries, Fake, Cached, Upstream, Refused int64 }
+
+// New returns a Router that follows plan.
+func New(deps Deps, plan *Plan) *Router {
+	r := &Router{
+		deps: deps, log: deps.Log,
+		cache:    cache.New(plan.Config.CacheBytes),
+		learned:  newLearned(deps.Sink),
+		history:  newHistory(),
+		inFlight: newPlaces(maxInFlight, maxInFlightEach),
+	}
+	r.plan.Store(plan)
+	return r
+}
+
+// SetPlan makes new questions follow plan. What was learned by the old policy
+// is judged again before it returns, and cached answers are dropped: they came
+// from upstreams that the new policy might not ask. A changed cache size waits
+// for the next start.
+func (r *Router) SetPlan(plan *Plan) error {
+	r.plan.Store(plan)
+	r.cache.Flush()
+	return r.learned.judgeAgain(plan)
+}
+
+// Status returns the counters.
+func (r *Router) Status() Status {
+	return Status{
+		Queries: r.count.queries.Load(), Fake: r.count.fake.Load(), Cached: r.count.cached.Load(),
+		Upstream: r.count.upstream.Load(), Refused: r.count.refused.Load(),
+	}
+}
+
+// History tells which names a device was given an address for.
+func (r *Router) History() *History { return r.history }
+
+// Sweep forgets what has expired, until ctx ends.
+func (r *Router) Sweep(ctx context.Context) error {
+	t := time.NewTicker(time.Minute)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-t.C:
+			r.learned.sweep(now)
+			r.history.sweep(now)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package dnsrouter
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/wire"
+)
+
+const (
+	// maxWaiting bounds the questions over UDP that wait for the kernel or an
+	// upstream. Beyond it they are lost, as in any full queue.
+	maxWaiting = 1024
+	// Bounds of DNS over TCP, where a client could hold what others need.
+	maxTCP     = 64
+	maxTCPEach = 8
+	tcpIdle    = 10 * time.Second
+	// tcpMessage is how long a message may take from its first byte to its last.
+	tcpMessage = 5 * time.Second
+)
+
+// Packets are the questions over UDP that were diverted to us: who asked, and
+// which server was meant. The payload is valid until the next Read.
+type Packets interface {
+	Read() (payload []byte, client, server netip.AddrPort, err error)
+	Close() error
+}
+
+// Sender sends a reply from the server that the client asked.
+type Sender interface {
+	Send(payload []byte, from, to netip.AddrPort) error
+}
+
+// ServeUDP answers questions over UDP until ctx ends. Answers that need nobody
+// are given in the reader itself; the others do not hold it up.
+func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
+	stop := context.AfterFunc(ctx, func() { in.Close() })
+	defer stop()
+	waiting := make(chan struct{}, maxWaiting)
+	hot := &question{hurry: true}
+	for {
+		msg, client, server, err := in.Read()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("receiving questions: %w", err)
+		}
+		r.count.queries.Add(1)
+		reply, err := r.answer(ctx, hot, msg, client.Addr(), 0)
+		if errors.Is(err, errLater) {
+			r.answerLater(ctx, waiting, out, append([]byte(nil), msg...), client, server)
+			continue
+		}
+		r.reply(out, reply, server, client)
+	}
+}
+
+// answerLater answers in a goroutine of its own, if there is a place for it.
+func (r *Router) answerLater(ctx context.Context, waiting chan struct{}, out Sender, msg []byte, client, server netip.AddrPort) {
+	select {
+	case waiting <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		defer func() { <-waiting }()
+		q := new(question)
+		reply, err := r.answer(ctx, q, msg, client.Addr(), 0)
+		if err != nil {
+			return
+		}
+		r.reply(out, reply, server, client)
+	}()
+}
+
+func (r *Router) reply(out Sender, reply []byte, server, client netip.AddrPort) {
+	if reply == nil {
+		return
+	}
+	if err := out.Send(reply, server, client); err != nil {
+		r.log.Debug("answering a question", "err", err)
+	}
+}
+
+// ServeTCP answers questions over TCP (RFC 7766) until ctx ends.
+func (r *Router) ServeTCP(ctx context.Context, l *net.TCPListener) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	seats := newPlaces(maxTCP, maxTCPEach)
+	for {
+		c, err := l.AcceptTCP()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("accepting questions over TCP: %w", err)
+		case err != nil:
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond): // out of descriptors: wait for one
+			}
+			continue
+		}
+		client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		if !seats.enter(client) {
+			c.Close()
+			continue
+		}
+		conns.Add(1)
+		go func() {
+			defer conns.Done()
+			defer seats.leave(client)
+			r.converse(ctx, c, client)
+		}()
+	}
+}
+
+// converse answers the questions of one connection in turn.
+func (r *Router) converse(ctx context.Context, c *net.TCPConn, client netip.Addr) {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	q := new(question)
+	var buf []byte
+	for {
+		msg, err := readMessage(c, buf)
+		if err != nil {
+			return
+		}
+		buf = msg
+		r.count.queries.Add(1)
+		reply, err := r.answer(ctx, q, msg, client, wire.MaxMessage)
+		if err != nil || reply == nil {
+			return
+		}
+		if err := writeMessage(c, reply); err != nil {
+			return
+		}
+	}
+}
+
+// readMessage reads one message behind its length (RFC 1035 section 4.2.2).
+func readMessage(c *net.TCPConn, buf []byte) ([]byte, error) {
+	var size [2]byte
+	c.SetReadDeadline(time.Now().Add(tcpIdle))
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return nil, err
+	}
+	c.SetReadDeadline(time.Now().Add(tcpMessage))
+	n := int(binary.BigEndian.Uint16(size[:]))
+	if cap(buf) < n {
+		buf = make([]byte, n)
+	}
+	_, err := io.ReadFull(c, buf[:n])
+	return buf[:n], err
+}
+
+func writeMessage(c *net.TCPConn, msg []byte) error {
+	framed := make([]byte, 2+len(msg))
+	binary.BigEndian.PutUint16(framed, uint16(len(msg)))
+	copy(framed[2:], msg)
+	c.SetWriteDeadline(time.Now().Add(tcpMessage))
+	_, err := c.Write(framed)
+	return err
+}

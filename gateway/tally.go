@@ -1,0 +1,134 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/gateway/relay"
+)
+
+// Status is what the gateway carries and has carried.
+type Status struct {
+	TCP, UDP  int // flows under way
+	Outbounds map[string]OutboundStatus
+}
+
+// OutboundStatus is what one outbound carried through the daemon. Bytes are
+// counted when a flow ends.
+type OutboundStatus struct {
+	Flows            int64 // under way
+	TxBytes, RxBytes int64 // towards and from the destination
+}
+
+// tally counts flows and bytes by outbound.
+type tally struct {
+	mu     sync.Mutex // guards the fields below
+	counts map[string]*counter
+}
+
+type counter struct {
+	flows  atomic.Int64
+	tx, rx atomic.Int64
+}
+
+func newTally() *tally { return &tally{counts: make(map[string]*counter)} }
+
+func (t *tally) counter(outbound string) *counter {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.counts[outbound]
+	if c == nil {
+		c = new(counter)
+		t.counts[outbound] = c
+	}
+	return c
+}
+
+// open counts a flow until the function that it returns is called with its bytes.
+func (t *tally) open(outbound string) (done func(tx, rx int64)) {
+	c := t.counter(outbound)
+	c.flows.Add(1)
+	return func(tx, rx int64) {
+		c.flows.Add(-1)
+		c.tx.Add(tx)
+		c.rx.Add(rx)
+	}
+}
+
+func (t *tally) status() Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := Status{Outbounds: make(map[string]OutboundStatus, len(t.counts))}
+	for name, c := range t.counts {
+		s.Outbounds[name] = OutboundStatus{Flows: c.flows.Load(), TxBytes: c.tx.Load(), RxBytes: c.rx.Load()}
+	}
+	return s
+}
+
+// census counts connections by device and keeps one device from taking the
+// places of all others.
+type census struct {
+	most int
+
+	mu   sync.Mutex // guards the fields below
+	all  int
+	each map[deviceKey]int
+}
+
+func newCensus(most int) *census { return &census{most: most, each: make(map[deviceKey]int)} }
+
+// enter takes a place, unless all are taken or the device has two thirds of them.
+func (c *census) enter(k deviceKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all >= c.most || c.each[k] >= c.most*2/3 {
+		return false
+	}
+	c.all++
+	c.each[k]++
+	return true
+}
+
+func (c *census) leave(k deviceKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all--
+	if c.each[k]--; c.each[k] == 0 {
+		delete(c.each, k)
+	}
+}
+
+func (c *census) total() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all
+}
+
+// logFlow writes the one line of a flow, when it ends.
+func (g *Gateway) logFlow(ctx context.Context, f *flow, v policy.Verdict, s relay.Stats, began time.Time, err error) {
+	if !g.log.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("proto", f.facts.Proto.String()),
+		slog.String("client", f.client.String()),
+		slog.String("dst", f.dialled.String()),
+		slog.String("host", f.facts.Host),
+		slog.String("rule", v.Rule),
+		slog.String("outbound", v.Outbound),
+		slog.Int64("up", s.Up),
+		slog.Int64("down", s.Down),
+		slog.Duration("took", time.Since(began).Round(time.Millisecond)),
+	}
+	if f.facts.Protocol != policy.UnknownProtocol {
+		attrs = append(attrs, slog.String("protocol", f.facts.Protocol.String()))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("err", err.Error()))
+	}
+	g.log.LogAttrs(ctx, slog.LevelInfo, "flow", attrs...)
+}

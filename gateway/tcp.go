@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/gateway/relay"
+	"github.com/fairlead/fairlead/gateway/tproxy"
+)
+
+var (
+	errRefused = errors.New("refused by policy")
+	errTooMany = errors.New("too many connections of this device")
+)
+
+// carryTCP carries one connection from its accept to its log line. A
+// connection that cannot be carried is reset, as a dead host would do.
+func (g *Gateway) carryTCP(ctx context.Context, client *net.TCPConn) {
+	began := time.Now()
+	src, dst := tproxy.Endpoints(client)
+	p := g.plan.Load().Policy
+	f, err := g.identify(p, src, dst, policy.TCP)
+	defer g.release(&f)
+
+	var v policy.Verdict
+	var stats relay.Stats
+	if err == nil {
+		v, stats, err = g.admitTCP(ctx, &f, client)
+	}
+	if err != nil {
+		relay.Abort(client)
+	}
+	client.Close()
+	g.logFlow(ctx, &f, v, stats, began, err)
+}
+
+// admitTCP counts the connection against its device's share and carries it.
+func (g *Gateway) admitTCP(ctx context.Context, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
+	key := keyOf(f.device)
+	if !g.tcp.enter(key) {
+		return policy.Verdict{}, relay.Stats{}, errTooMany
+	}
+	defer g.tcp.leave(key)
+	return g.relayTCP(ctx, f, client)
+}
+
+// relayTCP names, decides, dials and relays.
+func (g *Gateway) relayTCP(ctx context.Context, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
+	plan := g.plan.Load()
+	o := opening{g: g, plan: plan, flow: f, client: client}
+	defer o.close()
+	if telling(plan, f) {
+		if err := o.listen(ctx); err != nil {
+			return o.verdict, relay.Stats{}, err
+		}
+	}
+	if err := o.settle(ctx); err != nil {
+		return o.verdict, relay.Stats{}, err
+	}
+	head, err := o.exchangeHeads()
+	if err != nil {
+		return o.verdict, head, err
+	}
+	done := g.tally.open(o.verdict.Outbound)
+	stats, err := relay.Pipe(ctx, client, o.upstream, nil, g.cfg.Limits.TCPIdle)
+	stats.Up += head.Up
+	stats.Down += head.Down
+	done(stats.Up, stats.Down)
+	return o.verdict, stats, err
+}
+
+// dialTCP opens the way that a verdict names.
+func (g *Gateway) dialTCP(ctx context.Context, plan *Plan, f *flow, v policy.Verdict) (net.Conn, error) {
+	if v.Kind == policy.Reject {
+		return nil, errRefused
+	}
+	out, ok := plan.Outbounds[v.Outbound]
+	if !ok {
+		return nil, fmt.Errorf("outbound %s is not running", v.Outbound)
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	host, to := g.target(f, v)
+	c, err := out.DialTCP(ctx, host, to)
+	if err != nil {
+		return nil, fmt.Errorf("dialing through %s: %w", v.Outbound, err)
+	}
+	return c, nil
+}
