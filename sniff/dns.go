@@ -7,8 +7,8 @@ import (
 // dnsHeader is the length of a DNS message's header, RFC 1035 section 4.1.1.
 const dnsHeader = 12
 
-// maxStreamQuery bounds a query over TCP. Padded ones (RFC 8467) have 128 or
-// 256 bytes. It also keeps the first byte of the length away from every other
+// maxStreamQuery bounds a query over TCP. Padded ones (RFC 8467, 4.1) have a
+// multiple of 128 bytes. The bound also keeps the first byte of the length away from every other
 // protocol's.
 const maxStreamQuery = 1 << 10
 

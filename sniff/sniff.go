@@ -46,7 +46,8 @@ type Result struct {
 // returns ErrMore and the zero Result as long as a longer prefix could tell
 // more, and never once there are MaxStream bytes. Without an error the Result
 // is final, the unknown one too: no longer prefix has another. There are no
-// other errors. b is neither kept nor changed.
+// other errors. A call costs time in proportion to len(b), so it belongs behind
+// each read, not each byte. b is neither kept nor changed.
 func Stream(b []byte) (Result, error) {
 	full := len(b) >= MaxStream
 	b = b[:min(len(b), MaxStream)]
@@ -78,7 +79,7 @@ func magicStream(b []byte) (Result, error) {
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", policy.HTTP}, // RFC 9113, 3.4: HTTP/2 by prior knowledge, the name is in HPACK
 	} {
 		if err := begins(b, p.magic); err != errOther {
-			return resultOf(Result{Protocol: p.protocol}, err)
+			return Result{Protocol: p.protocol}, err
 		}
 	}
 	return Result{}, errOther
@@ -95,12 +96,4 @@ func begins(b []byte, magic string) error {
 		return ErrMore
 	}
 	return nil
-}
-
-// resultOf returns res if there is no error.
-func resultOf(res Result, err error) (Result, error) {
-	if err != nil {
-		return Result{}, err
-	}
-	return res, nil
 }
