@@ -82,6 +82,10 @@ func (b *builder) collect(f *uci.File) {
 			s.unknown("", u.Line, "there is no type of section %q%s", u.Type, suggest(u.Type, slices.Collect(maps.Keys(b.schema))))
 			continue
 		}
+		if slices.Contains(builtin(u.Type), u.Name) {
+			s.mistake("", u.Line, "%s %q exists without being declared, and cannot be declared", u.Type, u.Name)
+			continue
+		}
 		s.enabled = u.Type == "fairlead" || s.flag("enabled")
 		if u.Name != "" {
 			b.declared[u.Type][u.Name] = s

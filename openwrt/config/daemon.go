@@ -15,7 +15,7 @@ func (s *section) daemon() *Config {
 		Closed:   s.choice("on_failure") == "closed",
 		IPv6:     s.flag("ipv6"),
 		Router:   s.flag("router"),
-		LogLevel: one(s, "log_level", s.parseLevel),
+		LogLevel: one(s, "log_level", chosen(s.entry("log_level"), parseLevel)),
 		StateDir: one(s, "state_dir", parsePath),
 		CacheDir: one(s, "cache_dir", parsePath),
 		Control:  one(s, "control", parseSocket),
@@ -27,11 +27,8 @@ func (s *section) daemon() *Config {
 	return cfg
 }
 
-func (s *section) parseLevel(v string) (slog.Level, error) {
+func parseLevel(s string) (slog.Level, error) {
 	var level slog.Level
-	v, err := s.entry("log_level").parseChoice(v)
-	if err == nil {
-		err = level.UnmarshalText([]byte(strings.ToUpper(v)))
-	}
+	err := level.UnmarshalText([]byte(strings.ToUpper(s)))
 	return level, err
 }

@@ -26,13 +26,7 @@ func (s *section) server(ipv6 bool) dnsrouter.Config {
 
 // mode reads the option mode of section dns or of a client.
 func (s *section) mode() policy.Mode {
-	return one(s, "mode", func(v string) (policy.Mode, error) {
-		v, err := s.entry("mode").parseChoice(v)
-		if err != nil {
-			return 0, err
-		}
-		return policy.ParseMode(v)
-	})
+	return one(s, "mode", chosen(s.entry("mode"), policy.ParseMode))
 }
 
 func rejectAnswer(s string) dnsrouter.RejectAnswer {

@@ -33,10 +33,10 @@ func (s *section) rule(sets map[string]*policy.Set) policy.Rule {
 			r.Sets = append(r.Sets, set)
 		}
 	}
-	for _, p := range every(s, "proto", policy.ParseProto) {
+	for _, p := range every(s, "proto", chosen(s.entry("proto"), policy.ParseProto)) {
 		r.Protos |= p.Set()
 	}
-	for _, p := range every(s, "protocol", policy.ParseProtocol) {
+	for _, p := range every(s, "protocol", chosen(s.entry("protocol"), policy.ParseProtocol)) {
 		r.Protocols |= p.Set()
 	}
 	return r

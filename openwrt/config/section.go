@@ -97,15 +97,13 @@ func (s *section) need(names ...string) {
 	}
 }
 
-// checkName reports sections that nothing could refer to, or that would hide
-// what exists without being declared.
+// checkName reports sections that nothing could refer to, or whose name stands
+// for something else.
 func (s *section) checkName() {
 	referred := s.Type == "upstream" || s.Type == "outbound" || s.Type == "ruleset"
 	switch {
 	case referred && s.Name == "":
 		s.mistake("", s.Line, "it needs a name to be used by: config %s 'NAME'", s.Type)
-	case slices.Contains(builtin(s.Type), s.Name):
-		s.mistake("", s.Line, "%s %q exists without being declared, and cannot be declared", s.Type, s.Name)
 	case s.Type == "client" && s.Name == "default":
 		s.mistake("", s.Line, "clients that no section matches are called default; this one needs another name")
 	}
@@ -182,4 +180,16 @@ func (o option) parseChoice(s string) (string, error) {
 		return s, nil
 	}
 	return "", fmt.Errorf("%q is none of %s%s", s, enumerate(o.choices), suggest(s, o.choices))
+}
+
+// chosen makes a parser refuse what is not among the option's choices, as a
+// section may take fewer values than there are.
+func chosen[T any](o option, parse func(string) (T, error)) func(string) (T, error) {
+	return func(s string) (T, error) {
+		if _, err := o.parseChoice(s); err != nil {
+			var zero T
+			return zero, err
+		}
+		return parse(s)
+	}
 }
