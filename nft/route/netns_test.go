@@ -1,0 +1,98 @@
+package route
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TestMain gives the tests a user and a network namespace of their own if they
+// do not run as root. Without either they fail.
+func TestMain(m *testing.M) {
+	if os.Geteuid() == 0 || os.Getenv("ROUTE_TEST_INSIDE") != "" {
+		os.Exit(m.Run())
+	}
+	inside := exec.Command("/proc/self/exe", os.Args[1:]...)
+	inside.Env = append(os.Environ(), "ROUTE_TEST_INSIDE=1")
+	inside.Stdin, inside.Stdout, inside.Stderr = os.Stdin, os.Stdout, os.Stderr
+	inside.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	if err := inside.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "running the tests in namespaces of their own:", err)
+		os.Exit(1)
+	}
+}
+
+// enter moves the calling goroutine into a new network namespace with lo up,
+// which ends with the test, and gives back its file descriptor.
+func enter(t *testing.T) int {
+	t.Helper()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("making a network namespace: %v", err)
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("opening the network namespace: %v", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	ip(t, "link set lo up")
+	return fd
+}
+
+// within runs do in another network namespace and waits for it.
+func within(t *testing.T, netns int, do func()) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		err := unix.Setns(netns, unix.CLONE_NEWNET)
+		if err == nil {
+			do()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatalf("entering a network namespace: %v", err)
+	}
+}
+
+// ip runs the ip program, as referee and for what the product never does.
+func ip(t *testing.T, command string) string {
+	t.Helper()
+	path, err := exec.LookPath("ip")
+	if err != nil {
+		path = "/usr/sbin/ip"
+	}
+	out, err := exec.Command(path, strings.Fields(command)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("ip %s: %v\n%s", command, err, out)
+	}
+	return string(out)
+}
+
+func sysctl(t *testing.T, name, value string) {
+	t.Helper()
+	if err := writeSysctl(name, value); err != nil {
+		t.Fatalf("setting %s: %v", name, err)
+	}
+}
+
+// cable connects the calling namespace with another one.
+func cable(t *testing.T, here, there string, netns int) {
+	t.Helper()
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: here}, PeerName: there, PeerNamespace: netlink.NsFd(netns)}
+	if err := netlink.LinkAdd(veth); err != nil {
+		t.Fatalf("connecting %s and %s: %v", here, there, err)
+	}
+}
