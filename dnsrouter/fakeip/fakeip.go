@@ -211,7 +211,7 @@ func (p *Pool) Release(addr netip.Addr) {
 		return
 	}
 	p.names.slots[s].flows--
-	p.names.slots[s].last = now | asked
+	p.names.slots[s].last = now
 	p.noneBefore = min(p.noneBefore, now+p.keep)
 }
 
@@ -269,7 +269,9 @@ func (p *Pool) answer(name string) (s Slot, fresh, ok bool) {
 		return 0, false, false
 	}
 	e := &p.names.slots[s]
-	atomic.StoreUint32(&e.last, now|asked) // others may do the same under the read lock
+	if last := atomic.LoadUint32(&e.last); last&^asked != now {
+		atomic.StoreUint32(&e.last, now|asked) // others may do the same under the read lock
+	}
 	return s, e.flows&told == 0, true
 }
 
@@ -333,7 +335,7 @@ func (p *Pool) add(s Slot, name string) {
 	defer p.mu.Unlock()
 	p.names.index = index
 	p.names.put(s, name)
-	p.names.slots[s].last = now | asked
+	p.names.slots[s].last = now
 }
 
 // at reads one slot: its name, empty if it has none, and whether it or one

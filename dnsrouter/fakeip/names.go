@@ -10,8 +10,10 @@ type entry struct {
 }
 
 const (
-	// asked, in entry.last, says that the slot was used since the clock hand
-	// came by. It shares the word so that one atomic store sets both.
+	// asked, in entry.last, says that the name was asked for again since it got
+	// the slot, or since the clock hand came by. What happens within a second
+	// is one question: a client asks for A and AAAA. It shares the word with
+	// the time so that one atomic store sets both.
 	asked = 1 << 31
 	// told, in entry.flows, says that the kernel knows the slot's addresses.
 	told = 1 << 31
