@@ -25,7 +25,7 @@ func (p *proxy) associate(live *servers, c net.Conn) {
 	a := &association{proxy: p, owner: addrPort(c.RemoteAddr()).Addr()}
 	var socks servers
 	defer socks.close()
-	if err := a.open(); err != nil {
+	if err := a.open(addrPort(c.LocalAddr()).Addr()); err != nil {
 		a.close()
 		writeReply(c, replyGeneral, netip.AddrPort{})
 		return
@@ -44,9 +44,9 @@ func (p *proxy) associate(live *servers, c net.Conn) {
 	}
 }
 
-func (a *association) open() (err error) {
+func (a *association) open(at netip.Addr) (err error) {
 	ns := a.proxy.ns
-	if a.inner, err = ns.ListenUDP(netip.AddrPortFrom(a.proxy.at, 0)); err != nil {
+	if a.inner, err = ns.ListenUDP(netip.AddrPortFrom(at, 0)); err != nil {
 		return err
 	}
 	if a.outer4, err = ns.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)); err != nil {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/nft/nstest"
 )
 
@@ -94,6 +96,9 @@ func (c *Client) Exchange(ctx context.Context, server netip.AddrPort, query []by
 	}
 	defer conn.Close()
 	defer bound(ctx, conn)()
+	if err := tellRefusal(conn); err != nil {
+		return nil, err
+	}
 	if _, err := conn.WriteToUDPAddrPort(query, server); err != nil {
 		return nil, err
 	}
@@ -106,6 +111,28 @@ func (c *Client) Exchange(ctx context.Context, server netip.AddrPort, query []by
 		return nil, fmt.Errorf("the answer came from %s, not from %s", from, server)
 	}
 	return buf[:n], nil
+}
+
+// tellRefusal makes a socket that talks to anyone report ICMP errors, as one
+// that talks to a single address does (ip(7), IP_RECVERR).
+func tellRefusal(c *net.UDPConn) error {
+	if addrPort(c.LocalAddr()).Addr().Is4() {
+		return setOption(c, unix.IPPROTO_IP, unix.IP_RECVERR)
+	}
+	return setOption(c, unix.IPPROTO_IPV6, unix.IPV6_RECVERR)
+}
+
+// setOption sets a socket option to 1.
+func setOption(c *net.UDPConn, level, option int) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) }); err != nil {
+		return err
+	}
+	return failed
 }
 
 // GetHTTP asks the router for the address of a URL's host and gets the URL from

@@ -36,7 +36,7 @@ const (
 // proxy is the node's SOCKS5 server.
 type proxy struct {
 	ns      *nstest.NS
-	at      netip.Addr
+	at      Pair
 	resolve func(name string, qtype uint16) (rcode int, answers []Record)
 	log     record[Visit]
 
@@ -45,7 +45,7 @@ type proxy struct {
 	relays map[netip.AddrPort]bool
 }
 
-func newProxy(ns *nstest.NS, at netip.Addr, resolve func(string, uint16) (int, []Record)) *proxy {
+func newProxy(ns *nstest.NS, at Pair, resolve func(string, uint16) (int, []Record)) *proxy {
 	return &proxy{ns: ns, at: at, resolve: resolve, relays: make(map[netip.AddrPort]bool)}
 }
 
@@ -55,12 +55,15 @@ func (p *proxy) start() error {
 	if p.live != nil {
 		return nil
 	}
-	l, err := p.ns.ListenTCP(netip.AddrPortFrom(p.at, SOCKSPort))
-	if err != nil {
-		return fmt.Errorf("starting the node: %w", err)
-	}
 	live := new(servers)
-	live.accept(l, func(c net.Conn) { p.serve(live, c) })
+	for _, addr := range []netip.Addr{p.at.V4, p.at.V6} {
+		l, err := p.ns.ListenTCP(netip.AddrPortFrom(addr, SOCKSPort))
+		if err != nil {
+			live.close()
+			return fmt.Errorf("starting the node: %w", err)
+		}
+		live.accept(l, func(c net.Conn) { p.serve(live, c) })
+	}
 	p.live = live
 	return nil
 }
@@ -79,7 +82,7 @@ func (p *proxy) stop() error {
 // inside tells whether a socket address is one that the node serves its clients on.
 func (p *proxy) inside(proto uint8, at netip.AddrPort) bool {
 	if proto == nstest.TCP {
-		return at == netip.AddrPortFrom(p.at, SOCKSPort)
+		return p.at.Is(at.Addr()) && at.Port() == SOCKSPort
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

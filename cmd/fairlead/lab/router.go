@@ -93,22 +93,10 @@ func (f *forwarder) serve(at netip.AddrPort) error {
 // tellDestination makes a wildcard socket say which address each datagram was
 // for, so that the answer can come from there (ip(7), ipv6(7)).
 func tellDestination(c *net.UDPConn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
+	if addrPort(c.LocalAddr()).Addr().Is4() {
+		return setOption(c, unix.IPPROTO_IP, unix.IP_PKTINFO)
 	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		if addrPort(c.LocalAddr()).Addr().Is4() {
-			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-		} else {
-			failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return failed
+	return setOption(c, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO)
 }
 
 func (f *forwarder) datagrams(c *net.UDPConn) {

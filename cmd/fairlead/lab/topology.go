@@ -124,11 +124,6 @@ func (w *World) linkInternet() error {
 }
 
 func (w *World) linkRouter() error {
-	for _, family := range []string{"ipv4", "ipv6"} {
-		if err := w.Router.SetSysctl("net."+family+".conf.all.forwarding", "1"); err != nil {
-			return err
-		}
-	}
 	if err := nstest.Bridge(nstest.End{NS: w.Router, Dev: LAN, MAC: mac(0x77, 0xff)}); err != nil {
 		return err
 	}
@@ -138,8 +133,16 @@ func (w *World) linkRouter() error {
 	return give(w.Router, LAN, w.At.RouterLAN, 24, 64)
 }
 
-// route gives everyone but the clients the rest of the world.
+// route gives everyone but the clients the rest of the world. The internet
+// forwards too, so that it says what it cannot reach.
 func (w *World) route() error {
+	for _, ns := range []*nstest.NS{w.Router, w.Internet} {
+		for _, family := range []string{"ipv4", "ipv6"} {
+			if err := ns.SetSysctl("net."+family+".conf.all.forwarding", "1"); err != nil {
+				return err
+			}
+		}
+	}
 	for _, ns := range []*nstest.NS{w.Router, w.Node} {
 		if err := defaultRoute(ns, w.At.Gateway); err != nil {
 			return err

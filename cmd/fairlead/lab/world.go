@@ -103,7 +103,7 @@ func (w *World) build(o Options) (err error) {
 	if err := w.serveRouter(); err != nil {
 		return err
 	}
-	w.proxy = newProxy(w.Node, w.At.Node.V4, zone.honest)
+	w.proxy = newProxy(w.Node, w.At.Node, zone.honest)
 	w.later(w.proxy.stop)
 	return w.StartNode()
 }

@@ -16,7 +16,12 @@ import (
 	"github.com/fairlead/fairlead/nft/nstest"
 )
 
-func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
+func TestMain(m *testing.M) {
+	if os.Getenv("LAB_TEST_DAEMON") != "" {
+		os.Exit(daemon(os.Args[1:]))
+	}
+	os.Exit(nstest.Main(m))
+}
 
 func world(t *testing.T, o lab.Options) *lab.World {
 	t.Helper()
@@ -262,7 +267,7 @@ func TestClosingAWorldLeavesNothing(t *testing.T) {
 	ok(t, err)
 	ok(t, w.Close())
 	ok(t, w.Close())
-	if after := count(); after != before {
+	if after := count(); after > before { // fewer: what earlier tests dropped was collected
 		t.Errorf("%d descriptors are open, want %d as before", after, before)
 	}
 	if _, err := os.Stat(w.Dir); !os.IsNotExist(err) {
