@@ -108,8 +108,9 @@ func (p *Policy) Name(c Client, host string) Ways {
 }
 
 // Answered gives the ways that are possible for a flow of the client to the
-// name at one of the name's addresses. For rules with resolve, all that the
-// name was resolved to count; without any, addr alone does.
+// name at addr. All addresses that the name was resolved to count for rules with
+// resolve: those send a name one way, whichever of its addresses is dialled.
+// Without any, addr counts alone, and a slice for it is allocated.
 func (p *Policy) Answered(c Client, host string, addr netip.Addr, resolved ...netip.Addr) Ways {
 	f := Flow{Client: c, Host: host, Addr: addr, Resolved: resolved}
 	if len(resolved) == 0 {

@@ -103,11 +103,11 @@ func TestASetThatCannotBeReadSaysHowFarItCame(t *testing.T) {
 }
 
 func TestASetCountsWhatIsLeftOfIt(t *testing.T) {
-	set := parseSet(t, "a.cn\nwww.a.cn\nfull:x.a.cn\na.cn\nfull:b.cn\nkeyword:ads\nkeyword:ads\nregexp:^x\nregexp:^x\n192.0.2.0/25\n192.0.2.128/25\n192.0.2.7\n")
+	set := parseSet(t, "a.cn\nwww.a.cn\nfull:x.a.cn\na.cn\nfull:b.cn\nkeyword:ads\nkeyword:ads\nregexp:^x\nregexp:^x\n192.0.2.0/25\n192.0.2.128/25\n192.0.2.7\n2001:db8::/64\n2001:db8:0:1::/64\n")
 	if got, want := set.Names(), 4; got != want { // a.cn, full:b.cn, keyword:ads, regexp:^x
 		t.Errorf("Names() = %d, want %d", got, want)
 	}
-	if got, want := fmt.Sprint(set.Prefixes()), "[192.0.2.0/24]"; got != want {
+	if got, want := fmt.Sprint(set.Prefixes()), "[192.0.2.0/24 2001:db8::/63]"; got != want {
 		t.Errorf("Prefixes() = %s, want %s", got, want)
 	}
 	if !set.HasNames() || !set.HasAddrs() {

@@ -141,8 +141,9 @@ func ParsePorts(s string) (PortRange, error) {
 // String gives the address as six hexadecimal bytes with colons, lower-case.
 func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 
-// ParseMAC reads an Ethernet address of six bytes, with colons or hyphens. The
-// zero address is refused: it stands for a device whose address is not known.
+// ParseMAC reads an Ethernet address of six bytes in any notation that
+// net.ParseMAC reads. The zero address is refused: it stands for a device whose
+// address is not known.
 func ParseMAC(s string) (MAC, error) {
 	hw, err := net.ParseMAC(s)
 	if err != nil || len(hw) != len(MAC{}) {
