@@ -86,7 +86,7 @@ func (b *builder) collect(f *uci.File) {
 			s.mistake("", u.Line, "%s %q exists without being declared, and cannot be declared", u.Type, u.Name)
 			continue
 		}
-		s.enabled = u.Type == "fairlead" || s.flag("enabled")
+		s.enabled = u.Type == "fairlead" || !s.disabled()
 		if u.Name != "" {
 			b.declared[u.Type][u.Name] = s
 		}

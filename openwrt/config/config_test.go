@@ -178,6 +178,13 @@ func TestADisabledDNSSectionLeavesTheDefaults(t *testing.T) {
 	}
 }
 
+func TestADotIsNoLocalDomain(t *testing.T) {
+	cfg, err := parse("config dns\n\toption local_domain .", true)
+	if err != nil || cfg.DNS.LocalDomain != "" {
+		t.Errorf("the local domain is %q, %v, want none", cfg.DNS.LocalDomain, err)
+	}
+}
+
 func TestServersAreReadInEveryForm(t *testing.T) {
 	tests := []struct{ text, scheme, host, addr, path string }{
 		{"192.0.2.1", "udp", "", "192.0.2.1:53", ""},

@@ -12,7 +12,8 @@ import (
 // into a rule set.
 const maxFile = 4 << 20
 
-// Opener opens a file that the configuration names: a rule set.
+// Opener opens a rule set by its path. The error is fs.ErrNotExist where there is
+// none.
 type Opener func(path string) (io.ReadCloser, error)
 
 // Load reads the configuration file at path, and the rule sets that its rules

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -58,6 +59,14 @@ func patternError(s string) string {
 func setError(text string) string {
 	_, err := policy.ParseSet("x", strings.NewReader(text))
 	return err.Error()
+}
+
+func interfaces(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "config outbound o%d\n\toption type interface\n\toption device wg%d\n", i, i)
+	}
+	return b.String()
 }
 
 func TestMistakes(t *testing.T) {
@@ -151,6 +160,10 @@ f:9: b: gateway: "here" is no address
 f:14: c: username: it is longer than 255 bytes`},
 		{"a node by name that nothing resolves", "config outbound a\n\toption type socks5\n\toption server node.example\n\toption port 1080", `
 f:3: a: server: "node.example" is a name: it needs list bootstrap, or a dns.local_upstream with a server given by address over udp`},
+		{"more interfaces than there are marks", interfaces(14), `
+f:41: o13: type: there cannot be more than 13 outbounds of type interface`},
+		{"a switch that is neither on nor off", "config client tv\n\toption enabled maybe\n\tlist ip 192.0.2.1\nconfig rule\n\tlist client tv\n\toption outbound direct", `
+f:2: tv: enabled: "maybe" is no boolean: write 1 or 0, yes or no, on or off, true or false`},
 		{"a client that is nobody", "config client\n\toption mode off", `
 f:1: @client[0]: it matches no client: it needs a list of mac, ip, hostname, network or device`},
 		{"values of clients", "config client\n\tlist mac aa:bb\n\tlist ip 192.0.2.1/24\n\tlist ip 2001:db8::g\n\tlist ip 10.0.0.0/33\n\tlist hostname 'my tv'\n\toption mode on", `

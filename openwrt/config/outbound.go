@@ -9,12 +9,22 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 )
 
+// maxInterfaces is how many outbounds of type interface there can be: each has
+// a mark of its own, 0x03000000 to 0x0f000000.
+const maxInterfaces = 13
+
 // outbounds reads the outbounds. Names of nodes are resolved by local where
 // they do not say otherwise.
 func (b *builder) outbounds(local []netip.AddrPort) []outbound.Config {
 	var all []outbound.Config
+	interfaces := 0
 	for _, s := range b.of("outbound") {
-		all = append(all, s.outbound(local))
+		o := s.outbound(local)
+		if o.Type == "interface" {
+			interfaces++
+			s.checkCount(interfaces)
+		}
+		all = append(all, o)
 	}
 	return all
 }
@@ -49,6 +59,12 @@ func (s *section) outbound(local []netip.AddrPort) outbound.Config {
 		s.checkBootstrap(o)
 	}
 	return o
+}
+
+func (s *section) checkCount(interfaces int) {
+	if interfaces > maxInterfaces {
+		s.mistake("type", s.lineOf("type"), "there cannot be more than %d outbounds of type interface", maxInterfaces)
+	}
 }
 
 // parseOutboundType tells types that are merely not there yet from mistyped ones.

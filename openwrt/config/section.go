@@ -57,6 +57,15 @@ func every[T any](s *section, name string, parse func(string) (T, error)) []T {
 
 func (s *section) flag(name string) bool { return one(s, name, parseBool) }
 
+// disabled says whether the section is switched off. One whose switch is a
+// mistake is not, or whatever refers to it would be a mistake too.
+func (s *section) disabled() bool {
+	return one(s, "enabled", func(v string) (bool, error) {
+		on, err := parseBool(v)
+		return !on, err
+	})
+}
+
 func (s *section) number(name string) int { return one(s, name, s.entry(name).parseNumber) }
 
 func (s *section) seconds(name string) time.Duration {
