@@ -45,6 +45,9 @@ func Validate(msg, query []byte, exactCase bool) error {
 // IsTruncated tells whether a message of at least header length has TC set.
 func IsTruncated(msg []byte) bool { return msg[2]&bitTC != 0 }
 
+// SetTruncated sets TC in a message of at least header length.
+func SetTruncated(msg []byte) { msg[2] |= bitTC }
+
 // Rcode is the response code of a message of at least header length, without
 // the upper bits.
 func Rcode(msg []byte) uint16 { return uint16(msg[3] & 0xf) }

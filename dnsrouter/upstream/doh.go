@@ -1,0 +1,166 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/wire"
+)
+
+// mediaType is that of a DNS message (RFC 8484 section 6).
+const mediaType = "application/dns-message"
+
+// doh asks over HTTPS (RFC 8484), by HTTP/2 where the server has it.
+type doh struct {
+	target *target
+	url    string
+
+	mu      sync.Mutex // guards the fields below
+	session *session
+}
+
+// session is an HTTP client and its connections. One whose connections are
+// half-open is replaced as a whole.
+type session struct {
+	http.Transport
+	heard atomic.Int64 // answers received
+}
+
+func newDoH(t *target) *doh {
+	return &doh{target: t, url: t.url(), session: newSession(t)}
+}
+
+func (t *target) url() string {
+	host := t.cfg.Host
+	if host == "" {
+		host = t.cfg.Addr.Addr().String()
+	}
+	if port := t.cfg.Addr.Port(); port != 443 {
+		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	} else if t.cfg.Addr.Addr().Is6() && t.cfg.Host == "" {
+		host = "[" + host + "]"
+	}
+	path := t.cfg.Path
+	if path == "" {
+		path = "/dns-query"
+	}
+	u := url.URL{Scheme: "https", Host: host, Path: path}
+	return u.String()
+}
+
+func newSession(t *target) *session {
+	s := &session{}
+	s.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		// A Transport may go on dialling after its question has ended.
+		ctx, cancel := context.WithTimeout(ctx, totalTime)
+		defer cancel()
+		defer context.AfterFunc(t.env.ctx, cancel)()
+		return t.dialTCP(ctx)
+	}
+	s.TLSClientConfig = t.tlsConfig()
+	s.ForceAttemptHTTP2 = true
+	s.TLSHandshakeTimeout = totalTime
+	s.IdleConnTimeout = t.env.idle
+	s.DisableCompression = true
+	s.MaxResponseHeaderBytes = 16 << 10
+	return s
+}
+
+// ask posts the question; if a session that answered before says nothing for a
+// while, or its connection ended, once more by a new one.
+func (d *doh) ask(ctx context.Context, q Question) ([]byte, error) {
+	query, err := newQuery(q, 0, true, false) // id 0, for caches (RFC 8484 section 4.1)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	s := d.session
+	d.mu.Unlock()
+	heard := s.heard.Load()
+	if heard == 0 {
+		return d.post(ctx, s, query)
+	}
+
+	patient, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	doubt := time.AfterFunc(silence, func() {
+		if s.heard.Load() == heard {
+			giveUp(errGone)
+		}
+	})
+	defer doubt.Stop()
+	answer, err := d.post(patient, s, query)
+	if !errors.Is(err, errGone) || ctx.Err() != nil {
+		return answer, err
+	}
+	return d.post(ctx, d.replace(s), query)
+}
+
+// replace begins a new session in the place of one that is dead.
+func (d *doh) replace(dead *session) *session {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.session == dead {
+		d.session = newSession(d.target)
+		dead.CloseIdleConnections()
+	}
+	return d.session
+}
+
+// post sends a query by a session and returns the answer. The error is errGone
+// where the connection, not the server, is at fault.
+func (d *doh) post(ctx context.Context, s *session, query []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url, bytes.NewReader(query))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", mediaType)
+	req.Header.Set("Accept", mediaType)
+	req.Header.Set("User-Agent", "") // tell nothing of us
+	resp, err := s.RoundTrip(req)
+	if err != nil {
+		return nil, gone(ctx, err)
+	}
+	defer resp.Body.Close()
+	s.heard.Add(1)
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %s", resp.Status)
+	}
+	if got := resp.Header.Get("Content-Type"); got != mediaType {
+		return nil, fmt.Errorf("answer of type %q", got)
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, wire.MaxMessage+1))
+	if err != nil {
+		return nil, gone(ctx, err)
+	}
+	if err := wire.Validate(answer, query, false); err != nil {
+		return nil, err
+	}
+	if wire.IsTruncated(answer) {
+		return nil, errInPart
+	}
+	return answer, nil
+}
+
+// gone marks what failed for want of a connection. A refused certificate is an
+// answer of a kind, and a context's end has its own reason.
+func gone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errGone, err)
+}

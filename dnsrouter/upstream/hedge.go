@@ -1,0 +1,100 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/wire"
+)
+
+// errNoServers is when auto knows of none and no other is configured.
+var errNoServers = errors.New("no server is known")
+
+type outcome struct {
+	answer []byte
+	err    error
+}
+
+// hedge asks the best server, and the next one when an answer takes longer than
+// the one asked last usually needs, or at once when it fails. The first good
+// answer ends the others.
+func (u *Upstream) hedge(ctx context.Context, q Question) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	order := rank(u.current(), time.Now())
+	outcomes := make(chan outcome, len(order))
+	patience := time.NewTimer(0)
+	defer patience.Stop()
+
+	var poor []byte
+	err := errNoServers
+	for asked, ended := 0, 0; ended < len(order); {
+		select {
+		case <-patience.C:
+			if asked == len(order) {
+				continue
+			}
+			s := order[asked]
+			asked++
+			u.env.running.Go(func() { outcomes <- s.ask(ctx, q) })
+			patience.Reset(s.health.delay())
+		case o := <-outcomes:
+			if o.err == nil && isGood(o.answer) {
+				return o.answer, nil
+			}
+			if o.err != nil {
+				err = o.err
+			} else {
+				poor = o.answer
+			}
+			ended++
+			patience.Reset(0)
+		case <-ctx.Done():
+			return orPoor(poor, context.Cause(ctx))
+		}
+	}
+	return orPoor(poor, err)
+}
+
+func isGood(answer []byte) bool {
+	rcode := wire.Rcode(answer)
+	return rcode == wire.RcodeSuccess || rcode == wire.RcodeNXDomain
+}
+
+func orPoor(poor []byte, err error) ([]byte, error) {
+	if poor != nil {
+		return poor, nil
+	}
+	return nil, err
+}
+
+// rank puts the quickest first and those that are backed off last; equals stay
+// in the order configured.
+func rank(servers []*server, now time.Time) []*server {
+	type ranked struct {
+		s    *server
+		down bool
+		rtt  time.Duration
+	}
+	all := make([]ranked, len(servers))
+	for i, s := range servers {
+		down, rtt := s.health.standing(now)
+		all[i] = ranked{s, down, rtt}
+	}
+	slices.SortStableFunc(all, func(a, b ranked) int {
+		switch {
+		case a.down != b.down && a.down:
+			return 1
+		case a.down != b.down:
+			return -1
+		}
+		return int(a.rtt/time.Millisecond) - int(b.rtt/time.Millisecond)
+	})
+	order := make([]*server, len(all))
+	for i, r := range all {
+		order[i] = r.s
+	}
+	return order
+}

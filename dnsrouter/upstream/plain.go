@@ -1,0 +1,153 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/wire"
+)
+
+const (
+	// maxWrong answers to one question are ignored; more are an attack, which
+	// TCP ends.
+	maxWrong = 10
+
+	// caseMisses are so many answers in changed letter case, each to the right
+	// id and port, that it is the server's habit and not a forger's luck.
+	caseMisses = 3
+)
+
+// What makes a question over UDP go to TCP.
+var (
+	errTruncated = errors.New("answer does not fit into a datagram")
+	errForged    = errors.New("more than 10 wrong answers")
+)
+
+// resendAfter is how long to wait before a datagram that was sent again n times
+// is sent once more: networks lose some. It is the same datagram to the same
+// socket, so that a late answer counts and a forger gains nothing.
+func resendAfter(n int) time.Duration { return time.Second << n }
+
+// plain asks over UDP, from a socket of its own for each question, so that its
+// random port is as hard to guess as its id; and over TCP what UDP cannot answer.
+type plain struct {
+	target *target
+	shared *kept // where sockets are dear, one for all; else nil
+	tcp    *kept
+	missed atomic.Int32 // answers in changed letter case
+}
+
+func newPlain(t *target) *plain {
+	p := &plain{target: t, tcp: newKept(t.env, t.dialTCP)}
+	if t.env.keepUDP {
+		p.shared = newKept(t.env, func(ctx context.Context) (net.Conn, error) {
+			conn, err := t.dialUDP(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return bind(t.env.ctx, conn), nil
+		})
+		p.shared.datagrams, p.shared.mix = true, p.mix
+	}
+	return p
+}
+
+// mix tells whether the server is known not to keep the letter case of names.
+func (p *plain) mix() bool { return p.missed.Load() < caseMisses }
+
+func (p *plain) ask(ctx context.Context, q Question) ([]byte, error) {
+	answer, err := p.overUDP(ctx, q)
+	if errors.Is(err, wire.ErrCase) {
+		p.missed.Add(1)
+	}
+	if errors.Is(err, errTruncated) || errors.Is(err, errForged) || errors.Is(err, wire.ErrCase) {
+		p.target.env.count.tcp.Add(1)
+		return p.tcp.ask(ctx, q)
+	}
+	return answer, err
+}
+
+func (p *plain) overUDP(ctx context.Context, q Question) ([]byte, error) {
+	if p.shared != nil {
+		return p.shared.ask(ctx, q)
+	}
+	mix := p.mix()
+	query, err := newQuery(q, randomID(), false, mix)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := p.target.dialUDP(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+
+	s := socket{Conn: conn, query: query, mix: mix, count: &p.target.env.count}
+	for n := 0; ; n++ {
+		if _, err := conn.Write(query); err != nil {
+			return nil, orCause(ctx, err)
+		}
+		conn.SetReadDeadline(time.Now().Add(resendAfter(n)))
+		answer, err := s.answer()
+		if netErr, ok := errors.AsType[net.Error](err); !ok || !netErr.Timeout() {
+			return answer, orCause(ctx, err)
+		}
+	}
+}
+
+// orCause prefers the context's reason to the error of the conn that it closed.
+func orCause(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// socket waits for the answer to one question.
+type socket struct {
+	net.Conn
+	query []byte
+	mix   bool
+	count *counters
+	wrong int
+}
+
+// answer reads until the right answer comes. The kernel passes on only what
+// comes from the server's address and port.
+func (s *socket) answer() ([]byte, error) {
+	var buf [wire.MaxUDP + 1]byte // an octet more tells that the answer is longer
+	for {
+		n, err := s.Read(buf[:])
+		if err != nil {
+			return nil, err
+		}
+		err = accept(buf[:n], s.query, s.mix)
+		if err == nil || errors.Is(err, errTruncated) || errors.Is(err, wire.ErrCase) {
+			return slices.Clone(buf[:n]), err
+		}
+		s.count.wrong.Add(1)
+		if s.wrong++; s.wrong > maxWrong {
+			return nil, errForged
+		}
+	}
+}
+
+// accept judges a datagram: nil, errTruncated, or an error of wire.Validate. One
+// over the size that we offered is as good as truncated: it came in fragments,
+// which can be forged.
+func accept(msg, query []byte, exactCase bool) error {
+	if len(msg) > wire.MaxUDP {
+		wire.SetTruncated(msg)
+	}
+	err := wire.Validate(msg, query, exactCase)
+	if err == nil && wire.IsTruncated(msg) {
+		return errTruncated
+	}
+	return err
+}

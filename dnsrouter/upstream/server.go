@@ -1,0 +1,216 @@
+package upstream
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/wire"
+)
+
+// warnEvery bounds warnings about one server's certificate.
+const warnEvery = time.Minute
+
+// addrPatience is how long one address of several may take to connect.
+const addrPatience = 1500 * time.Millisecond
+
+// env is what the servers of one upstream share.
+type env struct {
+	ctx     context.Context // ends with the upstream
+	dial    Dialer
+	boot    *bootstrap // nil: there is none
+	keepUDP bool
+	idle    time.Duration
+	log     *slog.Logger
+	tls     *tls.Config
+	count   counters
+	running sync.WaitGroup // all goroutines of the upstream
+}
+
+// transport is one way of asking a server.
+type transport interface {
+	ask(ctx context.Context, q Question) ([]byte, error)
+}
+
+// server is one server with its connections and its record.
+type server struct {
+	name   string
+	env    *env
+	way    transport
+	health health
+
+	mu     sync.Mutex // guards the fields below
+	warned time.Time
+}
+
+func newServer(e *env, cfg Server) *server {
+	s := &server{name: serverName(cfg), env: e}
+	t := &target{env: e, cfg: cfg}
+	switch cfg.Scheme {
+	case "udp":
+		s.way = newPlain(t)
+	case "tcp":
+		s.way = newKept(e, t.dialTCP)
+	case "tls":
+		s.way = newDoT(t)
+	case "https":
+		s.way = newDoH(t)
+	default:
+		s.way = unknown(cfg.Scheme)
+	}
+	return s
+}
+
+// serverName is how the configuration would write the server.
+func serverName(cfg Server) string {
+	where := cfg.Host
+	if where == "" {
+		where = cfg.Addr.String()
+	}
+	return cfg.Scheme + "://" + where + cfg.Path
+}
+
+// unknown is the transport of a scheme that this build does not have.
+type unknown string
+
+func (u unknown) ask(context.Context, Question) ([]byte, error) {
+	return nil, fmt.Errorf("scheme %s is not in this build", string(u))
+}
+
+// ask asks the server and keeps its record.
+func (s *server) ask(ctx context.Context, q Question) outcome {
+	s.env.count.asked.Add(1)
+	patience := s.health.delay()
+	start := time.Now()
+	answer, err := s.way.ask(ctx, q)
+	took := time.Since(start)
+	switch {
+	case err == nil && wire.Rcode(answer) == wire.RcodeRefused:
+		s.health.failed(start.Add(took))
+	case err == nil:
+		s.health.answered(took)
+	case errors.Is(ctx.Err(), context.Canceled) && took < patience:
+		// Ended by another server's answer before its time: no fault of its own.
+	default:
+		s.health.failed(start.Add(took))
+		s.warn(err, start)
+		err = fmt.Errorf("asking %s: %w", s.name, err)
+	}
+	return outcome{answer, err}
+}
+
+// warn tells of a certificate that does not hold: somebody between, or a wrong
+// clock. The question fails, and nothing less safe is tried.
+func (s *server) warn(err error, now time.Time) {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.warned.IsZero() && now.Sub(s.warned) < warnEvery {
+		return
+	}
+	s.warned = now
+	s.env.log.Warn("certificate of DNS server refused", "server", s.name, "err", err)
+}
+
+// target is where a server is.
+type target struct {
+	env *env
+	cfg Server
+}
+
+// addrs returns the server's addresses, never none.
+func (t *target) addrs(ctx context.Context) ([]netip.AddrPort, error) {
+	if t.cfg.Addr.Addr().IsValid() {
+		return []netip.AddrPort{t.cfg.Addr}, nil
+	}
+	if t.env.boot == nil {
+		return nil, fmt.Errorf("resolving %s: no bootstrap server", t.cfg.Host)
+	}
+	addrs, err := t.env.boot.lookup(ctx, t.cfg.Host)
+	if err != nil {
+		return nil, fmt.Errorf("resolving %s: %w", t.cfg.Host, err)
+	}
+	to := make([]netip.AddrPort, len(addrs))
+	for i, a := range addrs {
+		to[i] = netip.AddrPortFrom(a, t.cfg.Addr.Port())
+	}
+	return to, nil
+}
+
+// dialTCP connects to the first address that accepts. The conn closes with the
+// upstream.
+func (t *target) dialTCP(ctx context.Context) (net.Conn, error) {
+	addrs, err := t.addrs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, addr := range addrs {
+		var conn net.Conn
+		if conn, err = t.dialOne(ctx, addr, i == len(addrs)-1); err == nil {
+			return bind(t.env.ctx, conn), nil
+		}
+	}
+	return nil, err
+}
+
+func (t *target) dialOne(ctx context.Context, addr netip.AddrPort, last bool) (net.Conn, error) {
+	if !last {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, addrPatience)
+		defer cancel()
+	}
+	return t.env.dial.DialTCP(ctx, "", addr)
+}
+
+// dialUDP makes a conn to the server's first address.
+func (t *target) dialUDP(ctx context.Context) (net.Conn, error) {
+	addrs, err := t.addrs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.env.dial.DialUDP(ctx, "", addrs[0])
+}
+
+// bound is a conn that ends with a context.
+type bound struct {
+	net.Conn
+	release func() bool
+}
+
+func bind(ctx context.Context, conn net.Conn) net.Conn {
+	return &bound{conn, context.AfterFunc(ctx, func() { conn.Close() })}
+}
+
+func (b *bound) Close() error {
+	b.release()
+	return b.Conn.Close()
+}
+
+// newQuery writes a question with a given id. With mix, the case of its letters
+// is random.
+func newQuery(q Question, id uint16, pad, mix bool) ([]byte, error) {
+	query, err := wire.AppendQuery(make([]byte, 0, wire.MinUDP), q.Name, wire.Ask{
+		ID: id, Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD, Size: wire.MaxUDP, Pad: pad,
+	})
+	if err == nil && mix {
+		var bits [32]byte // one for each of the 255 letters that a name may have
+		rand.Read(bits[:])
+		wire.MixCase(query, bits[:])
+	}
+	return query, err
+}
+
+func randomID() uint16 {
+	var b [2]byte
+	rand.Read(b[:])
+	return uint16(b[0])<<8 | uint16(b[1])
+}

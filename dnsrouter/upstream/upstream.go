@@ -1,0 +1,227 @@
+// Package upstream asks DNS servers elsewhere: over UDP, TCP, TLS and HTTPS, by
+// whatever way the Dialer goes, and trusts only answers to the question asked.
+//
+// An [Upstream] is a group of servers of equal standing. A question goes to the
+// best of them, to the next when that one is slow or fails, and never to anyone
+// else.
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// maxFlights is how many different questions may be under way: what a
+	// household never reaches, and a flood of random names cannot exceed.
+	maxFlights = 512
+
+	// totalTime is when a question is given up, whatever its callers' contexts
+	// say: clients have asked again by then.
+	totalTime = 5 * time.Second
+
+	// idleTime is how long a kept connection without questions stays open.
+	idleTime = 30 * time.Second
+)
+
+// ErrBusy is the error of a question beyond those that may be under way at once.
+var ErrBusy = errors.New("too many questions under way")
+
+// ErrClosed is the error of a question to an Upstream after Close.
+var ErrClosed = errors.New("upstream closed")
+
+// Dialer is how the questions travel: an outbound. Host is empty, since only
+// Bootstrap resolves a server's name.
+type Dialer interface {
+	DialTCP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)
+	DialUDP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)
+}
+
+// Question is what is asked. Questions that are equal are asked once.
+type Question struct {
+	Name        string // presentation form, lower-case, without trailing dot; "" is the root
+	Type, Class uint16
+	DO, CD      bool // DNSSEC records wanted, checking disabled
+}
+
+// Options are what an Upstream needs beside its Config. The zero Options will do.
+type Options struct {
+	Log             *slog.Logger            // nil: nothing is logged
+	TLS             *tls.Config             // roots and clock for tls and https; nil: the system's
+	Auto            func() []netip.AddrPort // the WAN's own resolvers, asked for with each question
+	BootstrapDialer Dialer                  // for Config.Bootstrap; nil: the Upstream's own
+	KeepUDP         bool                    // UDP through the Dialer is dear (SOCKS5): keep one conn for many questions
+}
+
+// Upstream asks the servers of one Config. It is safe for concurrent use.
+type Upstream struct {
+	name string
+	auto func() []netip.AddrPort
+	env  *env
+	boot *bootstrap
+
+	cancel context.CancelFunc
+	list   []Server // as configured
+
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	flights map[Question]*flight
+	servers map[Server]*server // those in use; the ones of auto come and go
+}
+
+// flight is one question under way and those who wait for it.
+type flight struct {
+	cancel  context.CancelFunc
+	waiters int // guarded by Upstream.mu
+
+	done   chan struct{} // closed when the fields below are set
+	answer []byte
+	err    error
+}
+
+// New makes an Upstream; nothing is dialled before the first question.
+func New(cfg Config, d Dialer, opts Options) *Upstream {
+	ctx, cancel := context.WithCancel(context.Background())
+	u := &Upstream{
+		name:    cfg.Name,
+		auto:    opts.Auto,
+		cancel:  cancel,
+		list:    cfg.Servers,
+		flights: make(map[Question]*flight),
+		servers: make(map[Server]*server),
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if len(cfg.Bootstrap) > 0 {
+		u.boot = newBootstrap(cfg, d, opts)
+	}
+	u.env = &env{
+		ctx: ctx, dial: d, boot: u.boot, keepUDP: opts.KeepUDP, idle: idleTime,
+		log: opts.Log.With("upstream", cfg.Name), tls: opts.TLS,
+	}
+	return u
+}
+
+// Exchange asks the question and returns the response in wire form as received:
+// checked (wire.Validate), with its OPT record and another id than the client's.
+// Callers with the same question share the bytes and must not change them. It
+// never asks anyone but this upstream's servers. Answers other than success and
+// "no such name" are returned only if no server gave a better one.
+func (u *Upstream) Exchange(ctx context.Context, q Question) ([]byte, error) {
+	f, err := u.join(q)
+	if err != nil {
+		return nil, fmt.Errorf("asking upstream %s: %w", u.name, err)
+	}
+	defer u.leave(q, f)
+	select {
+	case <-f.done:
+		return f.answer, f.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, context.Cause(ctx))
+	}
+}
+
+// join finds the flight of a question or begins one.
+func (u *Upstream) join(q Question) (*flight, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.env.count.questions.Add(1)
+	if u.closed {
+		return nil, ErrClosed
+	}
+	if f := u.flights[q]; f != nil {
+		u.env.count.merged.Add(1)
+		f.waiters++
+		return f, nil
+	}
+	if len(u.flights) >= maxFlights {
+		u.env.count.busy.Add(1)
+		return nil, ErrBusy
+	}
+	ctx, cancel := context.WithTimeout(u.env.ctx, totalTime)
+	f := &flight{cancel: cancel, waiters: 1, done: make(chan struct{})}
+	u.flights[q] = f
+	u.env.running.Go(func() { u.fly(ctx, q, f) })
+	return f, nil
+}
+
+// leave ends a flight that nobody waits for any more.
+func (u *Upstream) leave(q Question, f *flight) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if f.waiters--; f.waiters > 0 {
+		return
+	}
+	f.cancel()
+	if u.flights[q] == f {
+		delete(u.flights, q)
+	}
+}
+
+func (u *Upstream) fly(ctx context.Context, q Question, f *flight) {
+	f.answer, f.err = u.hedge(ctx, q)
+	if f.err != nil {
+		u.env.count.failed.Add(1)
+		f.err = fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, f.err)
+	}
+	u.mu.Lock()
+	if u.flights[q] == f {
+		delete(u.flights, q)
+	}
+	u.mu.Unlock()
+	close(f.done)
+}
+
+// current returns the servers that may be asked now, in the order configured.
+func (u *Upstream) current() []*server {
+	var wanted []Server
+	for _, s := range u.list {
+		if s.Scheme != "auto" {
+			wanted = append(wanted, s)
+			continue
+		}
+		if u.auto != nil {
+			for _, addr := range u.auto() {
+				wanted = append(wanted, Server{Scheme: "udp", Addr: addr})
+			}
+		}
+	}
+
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	kept := make(map[Server]*server, len(wanted))
+	var servers []*server
+	for _, cfg := range wanted {
+		if kept[cfg] != nil {
+			continue
+		}
+		s := u.servers[cfg]
+		if s == nil {
+			s = newServer(u.env, cfg)
+		}
+		kept[cfg] = s
+		servers = append(servers, s)
+	}
+	u.servers = kept // connections of those that went close when idle
+	return servers
+}
+
+// Close ends all questions and connections and waits for them.
+func (u *Upstream) Close() {
+	u.mu.Lock()
+	u.closed = true
+	u.mu.Unlock()
+	u.cancel()
+	u.env.running.Wait()
+	if u.boot != nil {
+		u.boot.servers.Close()
+	}
+}
