@@ -66,6 +66,9 @@ func trimWildcard(s string) string {
 }
 
 func isAddress(s string) bool {
+	if !strings.Contains(s, ":") && strings.TrimRight(s, "0123456789") == s {
+		return false // most names: refusing them here spares each two errors
+	}
 	if _, err := netip.ParseAddr(s); err == nil {
 		return true
 	}

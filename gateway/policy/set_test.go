@@ -39,7 +39,7 @@ func TestSetsAreReadInTheFormatsOfOthers(t *testing.T) {
 		{"names of hosts files stand for themselves", "0.0.0.0 ads.example\n127.0.0.1\tlocalhost  tracker.example # c\n::1 ip6-localhost\n0.0.0.0 0.0.0.0", []string{"ads.example", "tracker.example", "localhost"}, []string{"www.ads.example", "0.0.0.0", "127.0.0.1", "c"}},
 		{"adblock's domains", "||ads.example^\n||t.example^", []string{"ads.example", "x.ads.example", "t.example"}, []string{"example"}},
 		{"Clash's rules", "DOMAIN,a.cn\nDOMAIN-SUFFIX,b.cn\nDOMAIN-KEYWORD,ads\nDOMAIN-REGEX,^x{1,2}y\nIP-CIDR,192.0.2.0/24,no-resolve\nIP-CIDR6,2001:db8::/32", []string{"a.cn", "x.b.cn", "loads.example", "xxy.example", "192.0.2.9", "2001:db8::1"}, []string{"x.a.cn", "xxxz.example"}},
-		{"Clash's payload in YAML", "payload:\n  - '+.a.cn'\n  - \"b.cn\"\n  - DOMAIN-SUFFIX,c.cn\n  - '192.0.2.0/24'", []string{"a.cn", "x.a.cn", "b.cn", "c.cn", "192.0.2.1"}, []string{"payload"}},
+		{"Clash's payload in YAML", "payload:\n  - '+.a.cn'\n  - \"b.cn\"\n  - DOMAIN-SUFFIX,c.cn\n  - '  '\n  - '192.0.2.0/24'", []string{"a.cn", "x.a.cn", "b.cn", "c.cn", "192.0.2.1"}, []string{"payload"}},
 		{"host bits of a prefix are dropped", "192.0.2.77/24", []string{"192.0.2.1"}, []string{"192.0.3.1"}},
 		{"mapped prefixes are IPv4", "::ffff:192.0.2.0/120", []string{"192.0.2.1", "::ffff:192.0.2.1"}, []string{"192.0.3.1"}},
 		{"zones are not looked at", "fe80::/10", []string{"fe80::1%eth0"}, nil},

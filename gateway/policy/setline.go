@@ -28,8 +28,8 @@ func (b *setBuilder) addLine(line string) error {
 	if kind, rest, ok := strings.Cut(entry, ","); ok {
 		return b.addClash(kind, rest)
 	}
-	if fields := strings.Fields(entry); len(fields) > 1 {
-		return b.addHosts(fields)
+	if strings.ContainsAny(entry, " \t") {
+		return b.addHosts(strings.Fields(entry))
 	}
 	return b.addPlain(entry)
 }
@@ -69,7 +69,7 @@ func entryOf(line string) string {
 			s = s[1 : len(s)-1]
 		}
 	}
-	return s
+	return strings.TrimSpace(s)
 }
 
 // withoutComment cuts off a # behind space.
@@ -157,8 +157,7 @@ func (b *setBuilder) addHosts(fields []string) error {
 }
 
 func (b *setBuilder) addPlain(entry string) error {
-	addr, _, _ := strings.Cut(entry, "/")
-	if _, err := netip.ParseAddr(addr); err == nil {
+	if addr, _, _ := strings.Cut(entry, "/"); isAddress(addr) {
 		return b.addPrefix(entry)
 	}
 	if name, ok := strings.CutPrefix(entry, "+."); ok { // Clash: with subdomains
