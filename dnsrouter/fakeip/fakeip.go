@@ -37,6 +37,10 @@ type Slot uint32
 // has memory for names.
 const maxSlots = 1 << 24
 
+// maxKeep bounds Config.Keep, so that seconds fit 31 bits for as long as any
+// daemon runs.
+const maxKeep = 365 * 24 * time.Hour
+
 // Stats counts what a Pool holds and what happened to it since Open.
 type Stats struct {
 	Names     int    // names that have addresses now
@@ -101,7 +105,8 @@ func Open(cfg Config) (*Pool, error) {
 func (p *Pool) SetKeep(keep time.Duration) {
 	// Instants are kept as whole seconds, rounded down, so that two of them
 	// can seem a second farther apart than they are.
-	seconds := uint32(min((keep+time.Second-1)/time.Second, 1<<30)) + 1
+	keep = min(max(keep, 0), maxKeep)
+	seconds := uint32((keep+time.Second-1)/time.Second) + 1
 
 	p.mu.Lock()
 	defer p.mu.Unlock()

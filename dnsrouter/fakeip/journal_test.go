@@ -131,18 +131,16 @@ func TestAJournalFlippedAnywhereLosesOneRecord(t *testing.T) {
 	whole, records := sample(t)
 	path := filepath.Join(t.TempDir(), "journal")
 	for at := range whole {
-		for _, mask := range []byte{0x01, 0xff} {
-			flipped := bytes.Clone(whole)
-			flipped[at] ^= mask
-			write(t, path, flipped)
-			want := map[Slot]string{}
-			for _, r := range records {
-				if at >= records[0].start && (at < r.start || at >= r.end) {
-					want[r.slot] = r.name
-				}
+		flipped := bytes.Clone(whole)
+		flipped[at] ^= 1 << (at % 8)
+		write(t, path, flipped)
+		want := map[Slot]string{}
+		for _, r := range records {
+			if at >= records[0].start && (at < r.start || at >= r.end) {
+				want[r.slot] = r.name
 			}
-			checkRestored(t, path, want, true)
 		}
+		checkRestored(t, path, want, true)
 	}
 }
 
@@ -166,6 +164,62 @@ func TestAJournalOfOtherRangesIsSetAside(t *testing.T) {
 		mustAssign(t, p, "example.com")
 		mustClose(t, p)
 	}
+}
+
+func TestAJournalThatCannotBeReadIsSetAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal")
+	if err := os.Mkdir(path, 0o700); err != nil { // can be opened, but not read
+		t.Fatal(err)
+	}
+	log, out := logged()
+	cfg := config(path)
+	cfg.Log = log
+	p := mustOpen(t, cfg)
+	mustAssign(t, p, "example.com")
+	mustClose(t, p)
+	if !strings.Contains(out.String(), "is a directory") {
+		t.Errorf("log = %q", out)
+	}
+	p = mustOpen(t, config(path))
+	if got := p.Stats().Names; got != 1 {
+		t.Errorf("%d names were restored, want 1", got)
+	}
+	mustClose(t, p)
+}
+
+func TestASlotThatLostItsRecordIsGivenToAnotherName(t *testing.T) {
+	whole, records := sample(t)
+	path := filepath.Join(t.TempDir(), "journal")
+	whole[records[4].end-1] ^= 1
+	write(t, path, whole)
+	p := mustOpen(t, config(path))
+	for i := range 4 {
+		mustAssign(t, p, fmt.Sprint("behind all others ", i))
+	}
+	if s, _, ok := p.Assign("in the gap"); !ok || s != records[4].slot {
+		t.Errorf("Assign = %d, %t; want the slot that was lost, %d", s, ok, records[4].slot)
+	}
+	if s, _, ok := p.Assign("one too many"); ok {
+		t.Errorf("Assign = %d: a name restored just now lost its slot", s)
+	}
+	mustClose(t, p)
+}
+
+func TestSlotsBeyondALowerBoundAreLeftOut(t *testing.T) {
+	whole, records := sample(t)
+	path := filepath.Join(t.TempDir(), "journal")
+	write(t, path, whole)
+	cfg := config(path)
+	cfg.MaxNames = 4
+	p := mustOpen(t, cfg)
+	want := map[Slot]string{}
+	for _, r := range records[:4] {
+		want[r.slot] = r.name
+	}
+	if got := maps.Collect(p.All()); !maps.Equal(got, want) {
+		t.Errorf("restored %v, want %v", got, want)
+	}
+	mustClose(t, p)
 }
 
 func TestAHugeJournalOfNothingIsGivenUp(t *testing.T) {
@@ -213,89 +267,6 @@ func TestTheJournalStaysWithinTwiceWhatIsInForce(t *testing.T) {
 	mustClose(t, p)
 }
 
-func TestAFileSystemThatFailsIsTriedAgain(t *testing.T) {
-	open := func(t *testing.T) *os.File { // /dev/full answers every write with ENOSPC
-		t.Helper()
-		f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
-	tests := []struct {
-		what    string
-		fail    func(t *testing.T, p *Pool)
-		recover func(t *testing.T, dir string)
-	}{
-		{"a full file system", func(t *testing.T, p *Pool) { p.journal.adopt(open(t), p.journal.size) }, func(*testing.T, string) {}},
-		{"a directory that is gone", func(t *testing.T, p *Pool) {
-			p.journal.file.Close()
-			if err := os.RemoveAll(filepath.Dir(p.journal.path)); err != nil {
-				t.Fatal(err)
-			}
-		}, func(t *testing.T, dir string) {
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-		}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.what, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "state")
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			log, out := logged()
-			c := newClock()
-			cfg := config(filepath.Join(dir, "journal"))
-			cfg.Log, cfg.Now = log, c.Now
-			p := mustOpen(t, cfg)
-			mustAssign(t, p, "before")
-			tt.fail(t, p)
-			mustAssign(t, p, "meanwhile1")
-			mustAssign(t, p, "meanwhile2")
-			if got := strings.Count(out.String(), "level=WARN"); got != 1 {
-				t.Errorf("%d warnings, want 1: %s", got, out)
-			}
-			tt.recover(t, dir)
-			c.advance(retryAfter)
-			mustAssign(t, p, "after")
-			if !strings.Contains(out.String(), "recorded again") {
-				t.Errorf("the recovery is not in the log: %s", out)
-			}
-			want := maps.Collect(p.All())
-			crash(p)
-			p = mustOpen(t, cfg)
-			if got := maps.Collect(p.All()); len(got) != 4 || !maps.Equal(got, want) {
-				t.Errorf("restored %v, want %v", got, want)
-			}
-			mustClose(t, p)
-		})
-	}
-}
-
-func TestAJournalThatCannotBeHadIsDoneWithout(t *testing.T) {
-	dir := t.TempDir()
-	write(t, filepath.Join(dir, "file"), nil)
-	for what, path := range map[string]string{
-		"a directory that is missing":       filepath.Join(dir, "missing", "journal"),
-		"a directory that is a file":        filepath.Join(dir, "file", "journal"),
-		"a journal that is a device's zero": "/dev/null/journal",
-	} {
-		log, out := logged()
-		cfg := config(path)
-		cfg.Log = log
-		p := mustOpen(t, cfg)
-		mustAssign(t, p, "example.com")
-		if !strings.Contains(out.String(), "not recorded") {
-			t.Errorf("%s: log = %q", what, out)
-		}
-		if err := p.Close(); err != nil {
-			t.Errorf("%s: Close: %v", what, err)
-		}
-	}
-}
-
 func TestASnapshotOutlivesTheJournal(t *testing.T) {
 	dir := t.TempDir()
 	cfg := config(filepath.Join(dir, "journal"))
@@ -321,6 +292,25 @@ func TestASnapshotOutlivesTheJournal(t *testing.T) {
 		t.Errorf("restored %v, want %v", got, want)
 	}
 	mustClose(t, p)
+}
+
+func TestASnapshotThatCannotBeUsedOrWrittenIsSpokenOf(t *testing.T) {
+	dir := t.TempDir()
+	log, out := logged()
+	cfg := config("")
+	cfg.Snapshot, cfg.Log = filepath.Join(dir, "snapshot"), log
+	write(t, cfg.Snapshot, []byte("something else"))
+	p := mustOpen(t, cfg)
+	if !strings.Contains(out.String(), "not a journal of these ranges") {
+		t.Errorf("log = %q", out)
+	}
+	mustClose(t, p)
+
+	cfg.Snapshot = filepath.Join(dir, "missing", "snapshot")
+	p = mustOpen(t, cfg)
+	if err := p.Close(); err == nil || !strings.HasPrefix(err.Error(), "saving fake address snapshot: ") {
+		t.Errorf("Close = %v, want an error about the snapshot", err)
+	}
 }
 
 func FuzzJournal(f *testing.F) {
