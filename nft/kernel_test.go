@@ -2,7 +2,6 @@ package nft
 
 import (
 	"flag"
-	"io"
 	"net/netip"
 	"os"
 	"regexp"
@@ -14,8 +13,6 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden rulesets anew")
-
-func stringReader(s string) io.Reader { return strings.NewReader(s) }
 
 func prefixes(texts ...string) []netip.Prefix {
 	var ps []netip.Prefix
@@ -150,4 +147,9 @@ func listing(t testing.TB) string {
 func withoutElements(listing, set string) string {
 	of := regexp.MustCompile(`(?s)(set ` + set + ` \{[^}]*?)\n\t\telements = \{[^}]*\}`)
 	return of.ReplaceAllString(listing, "$1")
+}
+
+func sortStrings(all []string) []string {
+	slices.Sort(all)
+	return all
 }

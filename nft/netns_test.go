@@ -2,10 +2,10 @@ package nft
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -66,17 +66,7 @@ func tryRun(stdin string, name string, args ...string) (string, error) {
 		path = "/usr/sbin/" + name
 	}
 	c := exec.Command(path, args...)
-	c.Stdin = stringReader(stdin)
+	c.Stdin = strings.NewReader(stdin)
 	out, err := c.CombinedOutput()
 	return string(out), err
-}
-
-func mustListen(t testing.TB, network, address string) net.Listener {
-	t.Helper()
-	l, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatalf("listening on %s: %v", address, err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
 }

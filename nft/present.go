@@ -36,11 +36,11 @@ func (t *Table) Present() (bool, error) {
 
 // dump lists the objects of one kind in the table. A table that is not there has none.
 func (t *Table) dump(kind uint16) ([]netlink.Message, error) {
-	c, err := dial(t.netns)
-	if err != nil {
+	w := wire{netns: t.netns} // its own: answers of a list and of a transaction would mix
+	if err := w.open(); err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer w.close()
 	name, err := attributeBytes(func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_TABLE_NAME, TableName) })
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (t *Table) dump(kind uint16) ([]netlink.Message, error) {
 		Data: append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, name...),
 	}
 	for {
-		objects, err := c.Execute(request)
+		objects, err := w.conn.Execute(request)
 		if errors.Is(err, unix.ENOENT) {
 			return nil, nil
 		}

@@ -32,22 +32,30 @@ func (t *Table) Probe() error {
 	if err := t.probe(feature{try: everything}); err == nil {
 		return nil
 	}
-	var missing []error
-	for _, f := range features() {
-		err := t.probe(f)
-		switch {
-		case errors.Is(err, unix.EPERM):
-			return fmt.Errorf("probing nf_tables: changing tables needs CAP_NET_ADMIN (run as root): %w", err)
-		case err != nil && f.name == features()[0].name: // without it no other can be there
-			return fmt.Errorf("probing nf_tables: %w", lacks(f, err))
-		case err != nil:
-			missing = append(missing, lacks(f, err))
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("probing nf_tables: %w", errors.Join(missing...))
+	if err := missing(features(), t.probe); err != nil {
+		return fmt.Errorf("probing nf_tables: %w", err)
 	}
 	return nil
+}
+
+// missing tries each feature and joins those that fail. Without the first none
+// of the others can be there.
+func missing(features []feature, probe func(feature) error) error {
+	var errs []error
+	for i, f := range features {
+		err := probe(f)
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("changing tables needs CAP_NET_ADMIN (run as root): %w", err)
+		}
+		errs = append(errs, lacks(f, err))
+		if i == 0 {
+			break
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func lacks(f feature, err error) error {
@@ -61,7 +69,7 @@ func (t *Table) probe(f feature) error {
 	b.addTable()
 	f.try(b)
 	b.deleteTable()
-	return commit(t.netns, b)
+	return t.wire.commit(b)
 }
 
 // everything tries a whole ruleset at once: the usual case of a kernel that has it all.

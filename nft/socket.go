@@ -15,33 +15,67 @@ import (
 // patience bounds a transaction. A kernel without nf_tables may never answer.
 const patience = 10 * time.Second
 
-// sendBuffer is what a large ruleset needs; without privilege in the first user
-// namespace the kernel gives less (net.core.wmem_max).
+// sendBuffer bounds a transaction, in bytes: some 50,000 prefixes. Without
+// privilege in the first user namespace the kernel gives less (net.core.wmem_max).
 const sendBuffer = 4 << 20
+
+// wire is a netlink socket to nf_tables. It stays open between transactions:
+// the kernel makes whoever closes one wait until all that the last transactions
+// deleted is freed, which takes as long as a hundred transactions. Its users
+// take turns.
+type wire struct {
+	netns    int
+	conn     *netlink.Conn // nil: not open
+	sequence uint32        // of the last message sent
+}
 
 // commit has the kernel apply the batch. Only the last message asks for an
 // acknowledgement: messages that are refused answer in any case, so one answer
 // means that all were taken, and there are never more than the socket can hold.
-func commit(netns int, b *batch) error {
+func (w *wire) commit(b *batch) error {
 	if b.err != nil {
 		return b.err
 	}
-	c, err := dial(netns)
-	if err != nil {
+	if err := w.open(); err != nil {
 		return err
 	}
-	defer c.Close()
-
-	messages := framed(b.messages)
-	if size(messages) > 100<<10 {
-		if err := c.SetWriteBuffer(sendBuffer); err != nil {
-			return fmt.Errorf("enlarging the netlink socket: %w", err)
-		}
-	}
-	if _, err := c.SendMessages(messages); err != nil {
+	messages := framed(b.messages, w.sequence)
+	before := w.sequence
+	w.sequence += uint32(len(messages))
+	if _, err := w.conn.SendMessages(messages); err != nil {
+		w.close()
 		return fmt.Errorf("sending %d bytes to nf_tables: %w", size(messages), err)
 	}
-	return outcome(c, b)
+	refused, err := w.outcome(b, before)
+	if err != nil {
+		w.close() // answers may still come
+	}
+	return errors.Join(refused, err)
+}
+
+// open readies the socket for one transaction.
+func (w *wire) open() error {
+	if w.conn == nil {
+		c, err := dial(w.netns)
+		if err != nil {
+			return err
+		}
+		w.conn = c
+	}
+	if err := w.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		w.close()
+		return fmt.Errorf("bounding a netlink socket: %w", err)
+	}
+	return nil
+}
+
+func (w *wire) close() error {
+	if w.conn == nil {
+		return nil
+	}
+	err := w.conn.Close()
+	w.conn = nil
+	return err
 }
 
 func dial(netns int) (*netlink.Conn, error) {
@@ -50,7 +84,7 @@ func dial(netns int) (*netlink.Conn, error) {
 		return nil, fmt.Errorf("opening a netlink socket: %w", err)
 	}
 	// Refusals need not repeat the refused message, which can be larger than the buffer.
-	err = errors.Join(c.SetOption(netlink.CapAcknowledge, true), c.SetDeadline(time.Now().Add(patience)))
+	err = errors.Join(c.SetOption(netlink.CapAcknowledge, true), c.SetWriteBuffer(sendBuffer))
 	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("preparing a netlink socket: %w", err)
@@ -59,8 +93,8 @@ func dial(netns int) (*netlink.Conn, error) {
 }
 
 // framed puts messages between the begin and the end of a transaction and
-// numbers them: the begin is 1, the first message is 2.
-func framed(messages []netlink.Message) []netlink.Message {
+// numbers them from the one after the given number on.
+func framed(messages []netlink.Message, after uint32) []netlink.Message {
 	frame := func(kind netlink.HeaderType) netlink.Message {
 		return netlink.Message{
 			Header: netlink.Header{Type: kind, Flags: netlink.Request},
@@ -72,7 +106,7 @@ func framed(messages []netlink.Message) []netlink.Message {
 	all = append(all, messages...)
 	all = append(all, frame(unix.NFNL_MSG_BATCH_END))
 	for i := range all {
-		all[i].Header.Sequence = uint32(i + 1)
+		all[i].Header.Sequence = after + uint32(i+1)
 	}
 	all[len(messages)].Header.Flags |= netlink.Acknowledge
 	return all
@@ -87,21 +121,24 @@ func size(messages []netlink.Message) int {
 }
 
 // outcome reads the answers up to that of the last message, or to one that
-// speaks for the whole batch.
-func outcome(c *netlink.Conn, b *batch) error {
-	last := uint32(len(b.messages) + 1)
-	var first error
+// speaks for the whole batch. It tells what was refused from what went wrong
+// while reading.
+func (w *wire) outcome(b *batch, before uint32) (refused, err error) {
 	for {
-		answers, err := receive(c)
+		answers, err := receive(w.conn)
 		if err != nil {
-			return errors.Join(first, fmt.Errorf("reading the answer of nf_tables: %w", err))
+			return refused, fmt.Errorf("reading the answer of nf_tables: %w", err)
 		}
 		for _, a := range answers {
-			if errno := a.errno(); errno != 0 && first == nil {
-				first = refusal(b, a.sequence(), errno)
+			place := int(int32(a.sequence()-before)) - 2 // in the batch; -1 is its begin
+			if place < -1 {
+				continue // of a transaction before
 			}
-			if s := a.sequence(); s >= last || s <= 1 {
-				return first
+			if errno := a.errno(); errno != 0 && refused == nil {
+				refused = refusal(b, place, errno)
+			}
+			if place == -1 || place >= len(b.messages)-1 {
+				return refused, nil
 			}
 		}
 	}
@@ -109,12 +146,11 @@ func outcome(c *netlink.Conn, b *batch) error {
 
 // refusal says which message was refused. The kernel's ENOENT often means a
 // missing module; Probe tells.
-func refusal(b *batch, sequence uint32, errno syscall.Errno) error {
-	i := int(sequence) - 2
-	if i < 0 || i >= len(b.doing) {
+func refusal(b *batch, place int, errno syscall.Errno) error {
+	if place < 0 || place >= len(b.doing) {
 		return fmt.Errorf("committing to nf_tables: %w", errno)
 	}
-	return fmt.Errorf("%s: %w", b.doing[i], errno)
+	return fmt.Errorf("%s: %w", b.doing[place], errno)
 }
 
 // answer is a message of type NLMSG_ERROR: the errno, then the header of the

@@ -32,20 +32,27 @@ type Table struct {
 	log   *slog.Logger
 
 	mu      sync.Mutex // guards the fields below, and keeps transactions in order
-	ruleset *Ruleset   // as installed last; nil: none
+	wire    wire
+	ruleset *Ruleset // as installed last; nil: none
 }
 
 // Open prepares the writer. It changes nothing.
 func Open(opts Options) (*Table, error) {
-	t := &Table{netns: opts.NetNS, log: opts.Log}
+	t := &Table{netns: opts.NetNS, log: opts.Log, wire: wire{netns: opts.NetNS}}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
-	c, err := dial(t.netns)
-	if err != nil {
+	if err := t.wire.open(); err != nil {
 		return nil, fmt.Errorf("opening table %s: %w", TableName, err)
 	}
-	return t, c.Close()
+	return t, nil
+}
+
+// Close gives the writer's socket back. The table stays as it is.
+func (t *Table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.wire.close()
 }
 
 // Install puts the ruleset into the kernel in place of whatever table of that
@@ -63,7 +70,7 @@ func (t *Table) Install(rs *Ruleset, fakes [][2]netip.Addr) error {
 	rs.create(b)
 	beat(b)
 	addFakes(b, now)
-	if err := commit(t.netns, b); err != nil {
+	if err := t.wire.commit(b); err != nil {
 		return fmt.Errorf("installing table %s: %w", TableName, err)
 	}
 	t.ruleset = rs
@@ -85,7 +92,7 @@ func (t *Table) Reload(rs *Ruleset) error {
 	b := newBatch(TableName)
 	rs.replace(b, t.ruleset)
 	beat(b)
-	if err := commit(t.netns, b); err != nil {
+	if err := t.wire.commit(b); err != nil {
 		return fmt.Errorf("reloading table %s: %w", TableName, err)
 	}
 	t.ruleset = rs
@@ -101,7 +108,7 @@ func (t *Table) Delete() error {
 	b := newBatch(TableName)
 	b.addTable()
 	b.deleteTable()
-	if err := commit(t.netns, b); err != nil {
+	if err := t.wire.commit(b); err != nil {
 		return fmt.Errorf("deleting table %s: %w", TableName, err)
 	}
 	t.ruleset = nil
@@ -159,9 +166,9 @@ func (t *Table) commitChange(doing string, fill func(b *batch, installed *Rulese
 	if len(b.messages) == 0 {
 		return nil
 	}
-	err := commit(t.netns, b)
+	err := t.wire.commit(b)
 	if errors.Is(err, unix.ENOENT) {
-		err = commit(t.netns, b)
+		err = t.wire.commit(b)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
