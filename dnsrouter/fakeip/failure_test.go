@@ -1,12 +1,20 @@
 package fakeip
 
 import (
+	"bytes"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
+
+// logged is a logger and what it has written.
+func logged() (*slog.Logger, *bytes.Buffer) {
+	var b bytes.Buffer
+	return slog.New(slog.NewTextHandler(&b, nil)), &b
+}
 
 func TestAFileSystemThatFailsIsTriedAgain(t *testing.T) {
 	open := func(t *testing.T) *os.File { // /dev/full answers every write with ENOSPC
@@ -73,9 +81,9 @@ func TestAJournalThatCannotBeHadIsDoneWithout(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), nil)
 	for what, path := range map[string]string{
-		"a directory that is missing":       filepath.Join(dir, "missing", "journal"),
-		"a directory that is a file":        filepath.Join(dir, "file", "journal"),
-		"a journal that is a device's zero": "/dev/null/journal",
+		"a directory that is missing":  filepath.Join(dir, "missing", "journal"),
+		"a directory that is a file":   filepath.Join(dir, "file", "journal"),
+		"a directory that is a device": "/dev/null/journal",
 	} {
 		log, out := logged()
 		cfg := config(path)

@@ -61,15 +61,14 @@ func write(t *testing.T, path string, b []byte) {
 	}
 }
 
-// sample is a journal of ten names, one of which has lost its slot to a later one,
-// and where in it the records end.
+// sample is a journal of ten names, and where in it their records are.
 func sample(t *testing.T) (journal []byte, records []record) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal")
 	p := mustOpen(t, config(path))
 	start := len(read(t, path))
 	for i := range 10 {
-		name := strings.Repeat("x", 3*i) + fmt.Sprint(i, ".example")
+		name := strings.Repeat("x", i) + fmt.Sprint(i, ".example")
 		s, _, _ := p.Assign(name)
 		end := len(read(t, path))
 		records = append(records, record{s, name, start, end})

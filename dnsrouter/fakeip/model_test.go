@@ -17,8 +17,8 @@ type model struct {
 	flows map[string]int
 }
 
-// busy says for each name in a slot whether the slot is taken for sure, and
-// free whether it may be reused for sure; there is a second or two between.
+// busy and free say of a name with a slot that it needs it for sure, and that
+// it does not; there is a second or two between them.
 func (m *model) busy(name string, now time.Time) bool {
 	return m.flows[name] > 0 || now.Sub(m.last[name]) < 5*time.Second
 }
