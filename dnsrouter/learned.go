@@ -34,6 +34,7 @@ type learned struct {
 	sink AddrSink
 
 	mu    sync.Mutex // guards the fields below
+	plan  *Plan      // by which names are judged, whatever plan their question was read with
 	addrs map[netip.Addr]*known
 	// deaf is until when an address that is not in addrs may have live names
 	// that were not remembered for lack of room.
@@ -64,26 +65,30 @@ type element struct {
 	until time.Time
 }
 
-func newLearned(sink AddrSink) *learned {
-	return &learned{sink: sink, addrs: make(map[netip.Addr]*known)}
+func newLearned(sink AddrSink, plan *Plan) *learned {
+	return &learned{sink: sink, plan: plan, addrs: make(map[netip.Addr]*known)}
 }
 
 // answer takes note that a client of group is about to be given addrs for
 // name. On error the answer must not leave: an address could not be taken out
 // of a map where it no longer belongs.
-func (l *learned) answer(plan *Plan, group policy.Client, name string, addrs []netip.Addr, ttl time.Duration, now time.Time) error {
+func (l *learned) answer(group policy.Client, name string, addrs []netip.Addr, ttl time.Duration, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if int(group) >= len(l.plan.Learns) {
+		return nil // a reload took the client's section away meanwhile
+	}
 	live := liveName{name: strings.Clone(name), with: addrs, until: now.Add(ttl + grace)}
 	for _, addr := range addrs {
-		if err := l.learn(plan, group, addr, live, now); err != nil {
+		if err := l.learn(group, addr, live, now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *learned) learn(plan *Plan, group policy.Client, addr netip.Addr, live liveName, now time.Time) error {
+func (l *learned) learn(group policy.Client, addr netip.Addr, live liveName, now time.Time) error {
+	plan := l.plan
 	k := l.addrs[addr]
 	if k == nil {
 		if len(l.addrs) >= maxAddrs {
@@ -182,10 +187,12 @@ func (l *learned) add(addr netip.Addr, k *known, e element, now time.Time) {
 	}
 }
 
-// judgeAgain takes out of the maps what a new policy no longer sends directly.
+// judgeAgain takes out of the maps what a new policy no longer sends directly,
+// and judges by it from now on.
 func (l *learned) judgeAgain(plan *Plan) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.plan = plan
 	now := time.Now()
 	var failed error
 	for addr, k := range l.addrs {
@@ -198,6 +205,15 @@ func (l *learned) judgeAgain(plan *Plan) error {
 		k.blocked = later(k.blocked, k.more)
 	}
 	return failed
+}
+
+// lost takes note that the maps are empty: the table was made anew.
+func (l *learned) lost() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.addrs {
+		k.direct = nil
+	}
 }
 
 // sweep forgets addresses whose names and elements have all expired.

@@ -25,7 +25,7 @@ func (r *Router) local(plan *Plan, q *question) []byte {
 		return q.addresses([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()})
 	case q.name == "resolver.arpa", strings.HasSuffix(q.name, ".resolver.arpa"):
 		return r.noData(q) // RFC 9462: we offer no encrypted resolver of our own
-	case isSpecial(q.name), q.Labels() <= 1, plan.Config.LocalDomain != "" && under(q.name, plan.Config.LocalDomain):
+	case IsLocal(q.name, plan.Config.LocalDomain):
 		return q.negative(wire.RcodeNXDomain)
 	}
 	return nil
@@ -80,6 +80,12 @@ func (q *question) pointer(name string) []byte {
 		return q.negative(wire.RcodeNXDomain)
 	}
 	return q.finish(&reply)
+}
+
+// IsLocal tells the names that are never sent on: special ones, those without a
+// dot, and those of the local domain, which may be empty.
+func IsLocal(name, domain string) bool {
+	return isSpecial(name) || strings.IndexByte(name, '.') < 0 || domain != "" && under(name, domain)
 }
 
 // isSpecial tells the names that exist in no public DNS: special-use domain

@@ -168,7 +168,7 @@ func (r *Router) learn(plan *Plan, q *question, addrs []netip.Addr, ttl time.Dur
 		return nil
 	}
 	r.history.record(q.device, q.name, addrs, ttl, now)
-	return r.learned.answer(plan, q.client, q.name, addrs, ttl, now)
+	return r.learned.answer(q.client, q.name, addrs, ttl, now)
 }
 
 // Resolve asks one upstream for a name's addresses, IPv4 first, for flows that

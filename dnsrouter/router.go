@@ -83,7 +83,7 @@ func New(deps Deps, plan *Plan) *Router {
 	r := &Router{
 		deps: deps, log: deps.Log,
 		cache:    cache.New(plan.Config.CacheBytes),
-		learned:  newLearned(deps.Sink),
+		learned:  newLearned(deps.Sink, plan),
 		history:  newHistory(),
 		inFlight: newPlaces(maxInFlight, maxInFlightEach),
 	}
@@ -99,6 +99,15 @@ func (r *Router) SetPlan(plan *Plan) error {
 	r.plan.Store(plan)
 	r.cache.Flush()
 	return r.learned.judgeAgain(plan)
+}
+
+// Renewed takes note that the kernel's table was made anew with every name of
+// the pool in it, and with empty way maps.
+func (r *Router) Renewed() {
+	r.learned.lost()
+	for slot := range r.deps.Pool.All() {
+		r.deps.Pool.Told(slot)
+	}
 }
 
 // Status returns the counters.

@@ -41,6 +41,7 @@ func (f *udpFlow) sniff(ctx context.Context) sniff.Result {
 	timeout := time.NewTimer(undecided)
 	defer timeout.Stop()
 	var quic sniff.QUIC
+	var told sniff.Result // so far
 	for n := 0; n < maxHeld; {
 		f.mu.Lock()
 		got := f.waiting.all[min(n, len(f.waiting.all)):]
@@ -51,17 +52,18 @@ func (f *udpFlow) sniff(ctx context.Context) sniff.Result {
 				return sniff.Datagram(d)
 			}
 			n++
-			if result, err := quic.Add(d); !errors.Is(err, sniff.ErrMore) {
-				return result
+			result, err := quic.Add(d)
+			if told = result; !errors.Is(err, sniff.ErrMore) {
+				return told
 			}
 		}
 		select {
 		case <-more:
 		case <-timeout.C:
-			return sniff.Result{}
+			return told
 		case <-ctx.Done():
-			return sniff.Result{}
+			return told
 		}
 	}
-	return sniff.Result{}
+	return told
 }

@@ -20,8 +20,23 @@ type Status struct {
 // OutboundStatus is what one outbound carried through the daemon. Bytes are
 // counted when a flow ends.
 type OutboundStatus struct {
+	State            State // how the last dial went
 	Flows            int64 // under way
 	TxBytes, RxBytes int64 // towards and from the destination
+}
+
+// State says how the last dial through an outbound went.
+type State int32
+
+// The states of an outbound.
+const (
+	Unused State = iota
+	Up
+	Down
+)
+
+func (s State) String() string {
+	return [...]string{"unused", "up", "down"}[s]
 }
 
 // tally counts flows and bytes by outbound.
@@ -31,6 +46,7 @@ type tally struct {
 }
 
 type counter struct {
+	state  atomic.Int32
 	flows  atomic.Int64
 	tx, rx atomic.Int64
 }
@@ -59,12 +75,21 @@ func (t *tally) open(outbound string) (done func(tx, rx int64)) {
 	}
 }
 
+// dialled notes how a dial went.
+func (t *tally) dialled(outbound string, err error) {
+	state := Up
+	if err != nil {
+		state = Down
+	}
+	t.counter(outbound).state.Store(int32(state))
+}
+
 func (t *tally) status() Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := Status{Outbounds: make(map[string]OutboundStatus, len(t.counts))}
 	for name, c := range t.counts {
-		s.Outbounds[name] = OutboundStatus{Flows: c.flows.Load(), TxBytes: c.tx.Load(), RxBytes: c.rx.Load()}
+		s.Outbounds[name] = OutboundStatus{State: State(c.state.Load()), Flows: c.flows.Load(), TxBytes: c.tx.Load(), RxBytes: c.rx.Load()}
 	}
 	return s
 }

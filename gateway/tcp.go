@@ -86,6 +86,7 @@ func (g *Gateway) dialTCP(ctx context.Context, plan *Plan, f *flow, v policy.Ver
 	defer cancel()
 	host, to := g.target(f, v)
 	c, err := out.DialTCP(ctx, host, to)
+	g.tally.dialled(v.Outbound, err)
 	if err != nil {
 		return nil, fmt.Errorf("dialing through %s: %w", v.Outbound, err)
 	}

@@ -400,6 +400,7 @@ func (f *udpFlow) connect(ctx context.Context, plan *Plan, fl *flow, v policy.Ve
 	}
 	host, to := f.s.g.target(fl, v)
 	conn, err := out.DialUDP(ctx, host, to)
+	f.s.g.tally.dialled(v.Outbound, err)
 	if err != nil {
 		return err
 	}

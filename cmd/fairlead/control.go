@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	// askTime bounds a conversation over the control socket, on either side. A
+	// reload with large rule sets takes the longest, on a slow core.
+	askTime = 30 * time.Second
+	// maxRequest bounds what a client of the control socket may say.
+	maxRequest = 4 << 10
+)
+
+// answer is what the daemon says over the control socket: the result of the
+// one word that it was asked, or an error.
+type answer struct {
+	Error  string          `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+// control answers over the control socket until ctx ends. That the socket is
+// there means that the daemon serves.
+func (d *daemon) control(ctx context.Context) error {
+	path := d.gen.cfg.Control
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("opening the control socket: %w", err)
+	}
+	os.Remove(path) // what a crash left; the lock says that nobody serves it
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return fmt.Errorf("opening the control socket: %w", err)
+	}
+	defer l.Close()
+	if err := os.Chmod(path, 0o600); err != nil {
+		return fmt.Errorf("opening the control socket: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	for {
+		c, err := l.AcceptUnix()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("serving the control socket: %w", err)
+		case err != nil:
+			wait(ctx, 50*time.Millisecond)
+			continue
+		}
+		go d.converse(ctx, c)
+	}
+}
+
+func (d *daemon) converse(ctx context.Context, c *net.UnixConn) {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(askTime))
+	line, err := bufio.NewReaderSize(c, maxRequest).ReadSlice('\n')
+	if err != nil {
+		return
+	}
+	var a answer
+	result, err := d.obey(ctx, strings.TrimSpace(string(line)))
+	if err == nil {
+		a.Result, err = json.Marshal(result)
+	}
+	if err != nil {
+		a = answer{Error: err.Error()}
+	}
+	json.NewEncoder(c).Encode(a)
+}
+
+// obey does what one word asks for.
+func (d *daemon) obey(ctx context.Context, word string) (any, error) {
+	switch word {
+	case "status":
+		return d.status(), nil
+	case "reload":
+		return nil, d.reload(ctx)
+	}
+	return nil, fmt.Errorf("the control socket knows no word %q", word)
+}
+
+// errNotRunning says that nobody serves the control socket.
+var errNotRunning = errors.New("no fairlead is running with this configuration")
+
+// ask says one word to the daemon that runs with the configuration at path.
+func ask(path, word string, result any) error {
+	control := placesOf(path).control
+	c, err := net.DialTimeout("unix", control, askTime)
+	if err != nil {
+		return fmt.Errorf("%w (control socket %s)", errNotRunning, control)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(askTime))
+	if _, err := fmt.Fprintln(c, word); err != nil {
+		return fmt.Errorf("asking the running fairlead: %w", err)
+	}
+	var a answer
+	if err := json.NewDecoder(c).Decode(&a); err != nil {
+		return fmt.Errorf("asking the running fairlead: %w", err)
+	}
+	if a.Error != "" {
+		return errors.New(a.Error)
+	}
+	if result == nil {
+		return nil
+	}
+	return json.Unmarshal(a.Result, result)
+}

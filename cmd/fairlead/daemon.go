@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter"
+	"github.com/fairlead/fairlead/dnsrouter/fakeip"
+	"github.com/fairlead/fairlead/gateway"
+	"github.com/fairlead/fairlead/gateway/device"
+	"github.com/fairlead/fairlead/gateway/tproxy"
+	"github.com/fairlead/fairlead/nft"
+	"github.com/fairlead/fairlead/nft/route"
+	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/lease"
+)
+
+const (
+	// beatEvery is how often the kernel hears that we are alive; it stops
+	// diverting after three seconds of silence.
+	beatEvery = time.Second
+	// fakeGrace is how long a fake address keeps its name after the last answer,
+	// beyond its TTL: browsers hold addresses for a minute and more.
+	fakeGrace = time.Hour
+	// stopTime bounds the ending of what is under way.
+	stopTime = 3 * time.Second
+)
+
+// daemon is the running gateway.
+type daemon struct {
+	log   *slog.Logger
+	level *slog.LevelVar
+	file  string
+	began time.Time
+
+	lock      *os.File
+	table     *nft.Table
+	names     *lease.Book
+	devices   *device.Table
+	pool      *fakeip.Pool
+	sender    *tproxy.Sender
+	listeners listeners
+	router    *dnsrouter.Router
+	gateway   *gateway.Gateway
+
+	mu   sync.Mutex // guards the fields below, and makes changes one at a time
+	gen  *generation
+	home []netip.Prefix
+}
+
+// listeners are the transparent sockets, for IPv4 and IPv6 each.
+type listeners struct {
+	tcp, dnsTCP []*net.TCPListener
+	udp, dnsUDP []*tproxy.UDPListener
+}
+
+// start brings a daemon up, or leaves nothing behind. The kernel is changed
+// last, in one transaction, when everything that it will send packets to is there.
+func start(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (d *daemon, err error) {
+	d = &daemon{log: log, level: level, file: cfg.File, began: time.Now()}
+	defer func() {
+		if err != nil {
+			d.undo()
+		}
+	}()
+	for _, step := range []func(context.Context, *config.Config) error{
+		d.takeLock, d.probe, d.listen, d.openPool, d.prepare, d.installRoutes, d.installTable,
+	} {
+		if err := step(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *daemon) takeLock(_ context.Context, cfg *config.Config) (err error) {
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("making the state directory: %w", err)
+	}
+	d.lock, err = lockFile(filepath.Join(cfg.StateDir, "lock"))
+	return err
+}
+
+func (d *daemon) probe(context.Context, *config.Config) (err error) {
+	if d.table, err = nft.Open(nft.Options{Log: d.log}); err != nil {
+		return err
+	}
+	return d.table.Probe()
+}
+
+func (d *daemon) listen(ctx context.Context, _ *config.Config) (err error) {
+	if d.sender, err = tproxy.NewSender(); err != nil {
+		return err
+	}
+	for _, host := range loopbacks() {
+		if err := d.listeners.open(ctx, host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loopbacks are the addresses that nothing but a tproxy rule can reach. A
+// kernel without IPv6 has only the first.
+func loopbacks() []netip.Addr {
+	v4, v6 := netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
+	if _, err := os.Stat("/proc/net/if_inet6"); err != nil {
+		return []netip.Addr{v4}
+	}
+	return []netip.Addr{v4, v6}
+}
+
+func (l *listeners) open(ctx context.Context, host netip.Addr) error {
+	gatewayAt, dnsAt := netip.AddrPortFrom(host, nft.GatewayPort), netip.AddrPortFrom(host, nft.DNSPort)
+	tcp, err1 := tproxy.ListenTCP(ctx, gatewayAt)
+	udp, err2 := tproxy.ListenUDP(ctx, gatewayAt)
+	dnsTCP, err3 := tproxy.ListenTCP(ctx, dnsAt)
+	dnsUDP, err4 := tproxy.ListenUDP(ctx, dnsAt)
+	if tcp != nil {
+		l.tcp = append(l.tcp, tcp)
+	}
+	if udp != nil {
+		l.udp = append(l.udp, udp)
+	}
+	if dnsTCP != nil {
+		l.dnsTCP = append(l.dnsTCP, dnsTCP)
+	}
+	if dnsUDP != nil {
+		l.dnsUDP = append(l.dnsUDP, dnsUDP)
+	}
+	return errors.Join(err1, err2, err3, err4)
+}
+
+func (l *listeners) close() {
+	for _, t := range slices.Concat(l.tcp, l.dnsTCP) {
+		t.Close()
+	}
+	for _, u := range slices.Concat(l.udp, l.dnsUDP) {
+		u.Close()
+	}
+}
+
+func (d *daemon) openPool(_ context.Context, cfg *config.Config) (err error) {
+	d.pool, err = fakeip.Open(fakeip.Config{
+		Prefix4: cfg.DNS.Fake4, Prefix6: cfg.DNS.Fake6,
+		Journal: filepath.Join(cfg.StateDir, "fakeip"), Snapshot: snapshotPath(cfg),
+		Keep: fakeKeep(cfg), Log: d.log,
+	})
+	return err
+}
+
+// snapshotPath is where names outlive a reboot: nowhere, unless the user gave
+// a directory that does.
+func snapshotPath(cfg *config.Config) string {
+	if cfg.CacheDir == cfg.StateDir {
+		return ""
+	}
+	return filepath.Join(cfg.CacheDir, "fakeip")
+}
+
+func fakeKeep(cfg *config.Config) time.Duration {
+	return time.Duration(cfg.DNS.FakeTTL)*time.Second + fakeGrace
+}
+
+// prepare makes the first generation and what follows it.
+func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
+	d.names = lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, d.log)
+	d.devices = device.New(d.names, d.log)
+	if d.gen, err = newGeneration(cfg, d.resolve, d.log); err != nil {
+		return err
+	}
+	d.router = dnsrouter.New(dnsrouter.Deps{
+		Pool: d.pool, Sink: d.table, Local: d.names, Devices: d.devices, Log: d.log,
+	}, d.gen.dnsPlan())
+	d.gateway = gateway.New(gateway.Config{
+		Names: fakeNames{d.pool}, History: d.router.History(), Devices: d.devices,
+		Resolve: resolving(d.resolve), Sender: d.sender, Log: d.log,
+	}, d.gen.gatewayPlan())
+	return nil
+}
+
+// resolve asks an upstream of the current generation.
+func (d *daemon) resolve(ctx context.Context, upstreamName, host string) ([]netip.Addr, error) {
+	return d.router.Resolve(ctx, upstreamName, host)
+}
+
+// resolving makes a gateway.Resolver of a function.
+type resolving resolver
+
+func (r resolving) Resolve(ctx context.Context, upstreamName, host string) ([]netip.Addr, error) {
+	return r(ctx, upstreamName, host)
+}
+
+// fakeNames are the pool as the gateway uses it.
+type fakeNames struct{ *fakeip.Pool }
+
+func (n fakeNames) Hold(addr netip.Addr) (string, bool) {
+	if !n.Pool.Hold(addr) {
+		return "", false
+	}
+	return n.Pool.NameOf(addr)
+}
+
+func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
+	changed, err := route.PassBridged(bridgeState(cfg.StateDir))
+	if err != nil {
+		return err
+	}
+	if len(changed) > 0 {
+		d.log.Info("bridge netfilter is off while fairlead runs: it would take diverted packets away", "sysctls", changed)
+	}
+	return route.Apply(route.Config{Fake4: cfg.DNS.Fake4, Fake6: cfg.DNS.Fake6})
+}
+
+func bridgeState(stateDir string) string { return filepath.Join(stateDir, "sysctl") }
+
+func (d *daemon) installTable(context.Context, *config.Config) (err error) {
+	if d.home, _, err = route.Connected(d.gen.devices); err != nil {
+		return err
+	}
+	return d.install()
+}
+
+// install makes the table anew, with every name that has a fake address.
+func (d *daemon) install() error {
+	ruleset, err := d.gen.ruleset(d.home, d.names)
+	if err != nil {
+		return err
+	}
+	var fakes [][2]netip.Addr
+	for slot := range d.pool.All() {
+		v4, v6 := d.pool.Addrs(slot)
+		fakes = append(fakes, [2]netip.Addr{v4, v6})
+	}
+	if err := d.table.Install(ruleset, fakes); err != nil {
+		return err
+	}
+	d.router.Renewed()
+	return nil
+}
+
+// undo takes back whatever a start or a run did, in the reverse order, so that
+// the machine is as it was before.
+func (d *daemon) undo() error {
+	var errs []error
+	if d.table != nil {
+		errs = append(errs, d.table.Delete())
+	}
+	if d.gen != nil {
+		errs = append(errs, restore(d.gen.cfg.StateDir))
+		d.gen.close()
+	}
+	d.listeners.close()
+	if d.pool != nil {
+		errs = append(errs, d.pool.Close())
+	}
+	if d.lock != nil {
+		d.lock.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// restore takes back rules, routes, sysctls and the conntrack entries of flows
+// that only the daemon could carry.
+func restore(stateDir string) error {
+	_, err := route.DeleteCarried()
+	if errors.Is(err, route.ErrNoConntrack) {
+		err = nil
+	}
+	return errors.Join(route.Remove(), route.Restore(bridgeState(stateDir)), err)
+}

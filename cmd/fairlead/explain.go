@@ -1,0 +1,229 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/fairlead/fairlead/dnsrouter"
+	"github.com/fairlead/fairlead/gateway/device"
+	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/lease"
+)
+
+// explanation is what `fairlead explain --json` prints.
+type explanation struct {
+	Client   string `json:"client"`   // the section, or default
+	Name     string `json:"name"`     // or the address
+	Mode     string `json:"mode"`     // fakeip realip off
+	Rule     string `json:"rule"`     // what decides, or default
+	Outbound string `json:"outbound"` // where the flow leaves
+	Upstream string `json:"upstream"` // who may be asked for the name; empty: nobody
+	Answer   string `json:"answer"`   // fake real none
+	Path     string `json:"path"`     // kernel relay reject off
+
+	why []string
+}
+
+// subject is what is explained: a name or an address, with what is known of
+// the flow to it.
+type subject struct {
+	name    string
+	addr    netip.Addr
+	port    uint16
+	proto   policy.Proto
+	unknown policy.Unknown
+}
+
+func explainCommand(e env, args []string) int {
+	fs, file := flags(e, "explain")
+	asJSON := fs.Bool("json", false, "print JSON")
+	who := fs.String("client", "", "the client: an address, a hardware address or a client section (`WHO`)")
+	if code, ok := parsed(fs, args, 1); !ok {
+		return code
+	}
+	x, err := explain(*file, *who, fs.Arg(0))
+	if err != nil {
+		return e.fail(err)
+	}
+	if *asJSON {
+		return e.printJSON(x)
+	}
+	x.print(e.out)
+	return 0
+}
+
+// explain says what would happen, by the configuration alone.
+func explain(file, who, what string) (explanation, error) {
+	cfg, err := config.Load(file, false)
+	if err != nil {
+		return explanation{}, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	gen, err := newGeneration(cfg, nil, log)
+	if err != nil {
+		return explanation{}, err
+	}
+	defer gen.close()
+	s, err := parseSubject(what)
+	if err != nil {
+		return explanation{}, err
+	}
+	client, err := findClient(gen, who, device.New(lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, log), log))
+	if err != nil {
+		return explanation{}, err
+	}
+	return gen.explain(client, s), nil
+}
+
+// findClient reads WHO.
+func findClient(gen *generation, who string, devices *device.Table) (policy.Client, error) {
+	if who == "" {
+		return 0, fmt.Errorf("which client? give --client with an address, a hardware address or a client section")
+	}
+	if c, ok := gen.policy.ClientByName(who); ok {
+		return c, nil
+	}
+	if addr, err := netip.ParseAddr(who); err == nil {
+		return gen.policy.Client(devices.Device(addr.Unmap())), nil
+	}
+	if mac, err := policy.ParseMAC(who); err == nil {
+		return gen.policy.Client(policy.Device{MAC: mac}), nil
+	}
+	return 0, fmt.Errorf("%q is no address, no hardware address and no client section of %s", who, gen.cfg.File)
+}
+
+// parseSubject reads NAME[:PORT[/udp]]; an IPv6 address with a port stands in
+// brackets.
+func parseSubject(what string) (subject, error) {
+	s := subject{unknown: policy.PortUnknown | policy.ProtoUnknown | policy.ProtocolUnknown}
+	host, rest := what, ""
+	if _, err := netip.ParseAddr(what); err != nil {
+		if i := strings.LastIndexByte(what, ':'); i >= 0 {
+			host, rest = what[:i], what[i+1:]
+		}
+	}
+	if rest != "" || strings.HasSuffix(what, ":") {
+		port, proto, given := strings.Cut(rest, "/")
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return s, fmt.Errorf("%q: port %q is not a number from 1 to 65535", what, port)
+		}
+		if !given {
+			proto = "tcp"
+		}
+		if s.proto, err = policy.ParseProto(proto); err != nil {
+			return s, fmt.Errorf("%q: %w", what, err)
+		}
+		s.port = uint16(n)
+		s.unknown &^= policy.PortUnknown | policy.ProtoUnknown
+	}
+	host = strings.Trim(host, "[]")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		s.addr = addr.Unmap()
+		return s, nil
+	}
+	if _, err := policy.ParsePattern("full:" + strings.TrimSuffix(host, ".")); err != nil || host == "" {
+		return s, fmt.Errorf("%q is neither an address nor a name that can be looked up", what)
+	}
+	s.name = strings.ToLower(strings.TrimSuffix(host, "."))
+	return s, nil
+}
+
+func (g *generation) explain(client policy.Client, s subject) explanation {
+	mode := g.policy.Mode(client)
+	x := explanation{Client: g.policy.ClientName(client), Name: s.name, Mode: mode.String(), Answer: "none"}
+	switch {
+	case mode == policy.Off:
+		x.off(s, g.cfg.Policy.LocalUpstream)
+	case s.addr.IsValid():
+		x.address(g, client, s)
+	case dnsrouter.IsLocal(s.name, g.cfg.DNS.LocalDomain):
+		x.Rule, x.Outbound, x.Path = "local", "direct", "kernel"
+		x.say("the name belongs to this network or to no public DNS at all: it is answered from hosts and leases, and never sent on")
+	default:
+		x.named(g, client, s)
+	}
+	return x
+}
+
+// off: such a client is as it would be without us.
+func (x *explanation) off(s subject, local string) {
+	x.Rule, x.Outbound, x.Path = "default", "direct", "off"
+	if s.addr.IsValid() {
+		x.Name = s.addr.String()
+		return
+	}
+	x.Answer, x.Upstream = "real", local
+	x.say("the client's mode is off: neither its questions nor its packets are diverted")
+}
+
+func (x *explanation) address(g *generation, client policy.Client, s subject) {
+	x.Name = s.addr.String()
+	ways := g.policy.Judge(policy.Flow{Client: client, Addr: s.addr, Port: s.port, Proto: s.proto}, s.unknown|policy.HostUnknown)
+	x.take(ways)
+	if !g.policy.AnyName(client).AllDirect && x.Path == "kernel" {
+		x.Path = "relay"
+		x.say("a bare address: its flow is sniffed, because a name could send it another way; an address that DNS answered for a direct name stays in the kernel")
+	}
+}
+
+func (x *explanation) named(g *generation, client policy.Client, s subject) {
+	ways := g.policy.Name(client, s.name)
+	x.take(g.policy.Judge(policy.Flow{Client: client, Host: s.name, Port: s.port, Proto: s.proto}, s.unknown|policy.AddrUnknown))
+	x.Upstream = ways.Upstream
+	fakes := g.policy.Mode(client) == policy.FakeIP && !g.policy.RealName(s.name)
+	switch {
+	case ways.AllReject:
+		x.say("the question is answered as dns.reject_answer says, and nobody is asked")
+	case ways.AllDirect:
+		x.Answer = "real"
+		x.say("the name leaves directly whatever its address and port are, so its addresses stay in the kernel")
+	case fakes:
+		x.Answer = "fake"
+		x.say("the name is answered with a fake address; types that carry no address are asked of upstream %s", ways.Upstream)
+	default:
+		x.Answer = "real"
+		x.say("the name is resolved by upstream %s, and its flows are sniffed", ways.Upstream)
+	}
+	if !ways.AllDirect && x.Path == "kernel" {
+		x.Path = "relay"
+	}
+	if ways.Open {
+		x.say("the way is open while address, port or protocol are unknown: the first rule that is certain is %s", ways.First.Rule)
+	}
+}
+
+// take fills in what a verdict says.
+func (x *explanation) take(ways policy.Ways) {
+	v := ways.First
+	x.Rule, x.Outbound = v.Rule, v.Outbound
+	switch v.Kind {
+	case policy.Direct:
+		x.Path = "kernel"
+	case policy.Reject:
+		x.Path = "reject"
+	default:
+		x.Path = "relay"
+	}
+}
+
+func (x *explanation) say(format string, args ...any) {
+	x.why = append(x.why, fmt.Sprintf(format, args...))
+}
+
+func (x *explanation) print(w io.Writer) {
+	for _, line := range [][2]string{
+		{"client", x.Client}, {"name", x.Name}, {"mode", x.Mode}, {"rule", x.Rule},
+		{"outbound", x.Outbound}, {"upstream", or(x.Upstream, "-")}, {"answer", x.Answer}, {"path", x.Path},
+	} {
+		fmt.Fprintf(w, "%-9s %s\n", line[0], line[1])
+	}
+	for _, why := range x.why {
+		fmt.Fprintf(w, "because   %s\n", why)
+	}
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/fairlead/fairlead/nft"
+)
+
+// flushCommand removes what a crashed daemon left in the kernel. A running one
+// is left alone: it would only put everything back.
+func flushCommand(e env, args []string) int {
+	fs, file := flags(e, "flush")
+	if code, ok := parsed(fs, args, 0); !ok {
+		return code
+	}
+	if err := flush(placesOf(*file).stateDir); err != nil {
+		return e.fail(fmt.Errorf("flushing: %w", err))
+	}
+	return 0
+}
+
+func flush(stateDir string) error {
+	if _, err := os.Stat(stateDir); err == nil {
+		lock, err := lockFile(filepath.Join(stateDir, "lock"))
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+	}
+	table, err := nft.Open(nft.Options{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(table.Delete(), restore(stateDir))
+}

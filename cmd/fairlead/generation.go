@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+
+	"github.com/fairlead/fairlead/dnsrouter"
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
+	"github.com/fairlead/fairlead/gateway"
+	"github.com/fairlead/fairlead/gateway/outbound"
+	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/nft"
+	"github.com/fairlead/fairlead/nft/mark"
+	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/lease"
+)
+
+// generation is everything that one reading of the configuration leads to. It
+// is made without side effects, and never changed.
+type generation struct {
+	cfg       *config.Config
+	devices   []string         // Linux interfaces served
+	sections  []policy.Section // of clients, with their networks resolved
+	policy    *policy.Policy
+	outbounds map[string]gateway.Outbound
+	upstreams map[string]*upstream.Upstream
+}
+
+// resolver asks one upstream for addresses.
+type resolver func(ctx context.Context, upstreamName, host string) ([]netip.Addr, error)
+
+// through is a resolver that knows which upstream to ask.
+type through struct {
+	resolve  resolver
+	upstream string
+}
+
+func (t through) LookupHost(ctx context.Context, host string) ([]netip.Addr, error) {
+	return t.resolve(ctx, t.upstream, host)
+}
+
+// newGeneration prepares a generation from a valid configuration. Names that
+// its outbounds have to dial are asked of resolve.
+func newGeneration(cfg *config.Config, resolve resolver, log *slog.Logger) (*generation, error) {
+	networks, err := readNetworks(filepath.Join(filepath.Dir(cfg.File), "network"))
+	if err != nil {
+		return nil, err
+	}
+	g := &generation{cfg: cfg, devices: networks.devices(cfg.Devices, cfg.Networks, log)}
+	pcfg := cfg.Policy
+	pcfg.Clients = append([]policy.Section(nil), pcfg.Clients...)
+	for i := range pcfg.Clients {
+		c := &pcfg.Clients[i]
+		c.Devices = networks.devices(c.Devices, cfg.ClientNetworks[i], log)
+	}
+	g.sections, g.policy = pcfg.Clients, policy.New(pcfg)
+	g.outbounds = newOutbounds(cfg, resolve)
+	g.upstreams, err = newUpstreams(cfg, g.outbounds, log)
+	return g, err
+}
+
+// newOutbounds makes every outbound that flows can be dialled through.
+func newOutbounds(cfg *config.Config, resolve resolver) map[string]gateway.Outbound {
+	direct := outbound.NewDirect(mark.Own, through{resolve, cfg.Policy.LocalUpstream})
+	all := map[string]gateway.Outbound{"direct": direct}
+	for _, o := range cfg.Outbounds {
+		switch o.Type {
+		case "interface":
+			all[o.Name] = outbound.NewInterface(o.Device, mark.Own, through{resolve, or(o.Upstream, cfg.Policy.RemoteUpstream)})
+		case "socks5":
+			all[o.Name] = outbound.NewSOCKS5(o, mark.Own, outbound.NewBootstrap(bootstrapOf(cfg, o), mark.Own))
+		}
+	}
+	return all
+}
+
+// bootstrapOf gives the servers that resolve a node's name: its own list, else
+// the local upstream's.
+func bootstrapOf(cfg *config.Config, o outbound.Config) []netip.AddrPort {
+	if len(o.Bootstrap) > 0 {
+		return o.Bootstrap
+	}
+	for _, u := range cfg.Upstreams {
+		if u.Name == cfg.Policy.LocalUpstream {
+			return addressesOf(u)
+		}
+	}
+	return wanResolvers()
+}
+
+func addressesOf(u upstream.Config) []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, s := range u.Servers {
+		switch {
+		case s.Scheme == "auto":
+			list = append(list, wanResolvers()...)
+		case s.Addr.Addr().IsValid():
+			list = append(list, s.Addr)
+		}
+	}
+	return list
+}
+
+// newUpstreams makes every upstream, and `auto`, each on its outbound.
+func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, log *slog.Logger) (map[string]*upstream.Upstream, error) {
+	declared := append([]upstream.Config{{
+		Name: "auto", Outbound: "direct", Servers: []upstream.Server{{Scheme: "auto"}},
+	}}, cfg.Upstreams...)
+	all := make(map[string]*upstream.Upstream, len(declared))
+	for _, u := range declared {
+		out, ok := outbounds[u.Outbound]
+		if !ok {
+			return nil, fmt.Errorf("preparing upstream %s: outbound %s cannot carry questions", u.Name, u.Outbound)
+		}
+		_, node := out.(*outbound.SOCKS5)
+		all[u.Name] = upstream.New(u, out, upstream.Options{
+			Log: log, Auto: wanResolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node,
+		})
+	}
+	return all, nil
+}
+
+// close ends what only this generation used.
+func (g *generation) close() {
+	for _, u := range g.upstreams {
+		u.Close()
+	}
+}
+
+// learns says, by client, whether the kernel keeps a map of its ways: where
+// everything leaves directly, there is nothing to keep.
+func (g *generation) learns() []bool {
+	learns := make([]bool, g.policy.Clients())
+	for c := range learns {
+		client := policy.Client(c)
+		learns[c] = g.policy.Mode(client) != policy.Off && !g.policy.AnyName(client).AllDirect
+	}
+	return learns
+}
+
+// ruleset is the table that carries the policy out.
+func (g *generation) ruleset(home []netip.Prefix, names *lease.Book) (*nft.Ruleset, error) {
+	c := nft.Config{
+		LAN: g.devices, Home: home,
+		Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6,
+		Closed: g.cfg.Closed, RefuseIPv6: !g.cfg.IPv6, RefuseDoT: g.cfg.BlockDoT,
+		Members: g.members(names),
+	}
+	for client, learns := range g.learns() {
+		group := nft.Group{Mode: g.policy.Mode(policy.Client(client)), Rest: nft.RestDirect}
+		if learns {
+			group.Rest = nft.RestRelay
+		}
+		c.Groups = append(c.Groups, group)
+	}
+	return nft.Build(c)
+}
+
+// members says who belongs to which group. A host name stands for the hardware
+// addresses that told it.
+func (g *generation) members(names *lease.Book) []nft.Members {
+	var all []nft.Members
+	for i, s := range g.sections {
+		m := nft.Members{Group: i + 1, MACs: append([]policy.MAC(nil), s.MACs...), Prefixes: s.Prefixes, Devices: s.Devices}
+		for _, host := range s.Hostnames {
+			m.MACs = append(m.MACs, names.MACs(host)...)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+func (g *generation) dnsPlan() *dnsrouter.Plan {
+	ups := make(map[string]dnsrouter.Exchanger, len(g.upstreams))
+	for name, u := range g.upstreams {
+		ups[name] = u
+	}
+	return &dnsrouter.Plan{
+		Config: g.cfg.DNS, Policy: g.policy, LocalUpstream: g.cfg.Policy.LocalUpstream,
+		Upstreams: ups, Learns: g.learns(),
+	}
+}
+
+func (g *generation) gatewayPlan() *gateway.Plan {
+	return &gateway.Plan{Policy: g.policy, Sniff: g.cfg.Policy.Sniff, Outbounds: g.outbounds}
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

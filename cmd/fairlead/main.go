@@ -1,0 +1,114 @@
+// Command fairlead is a router's gateway: one policy decides the DNS answers
+// and the packets of every device on the LAN.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+// version is set by the linker (make build).
+var version = "dev"
+
+const defaultConfig = "/etc/config/fairlead"
+
+// command is one of the words that may follow the program's name.
+type command struct {
+	name, args, does string
+	run              func(e env, args []string) int
+}
+
+// env is where a command reads its words from and prints to: results go to
+// out, logs and mistakes to err.
+type env struct{ out, err io.Writer }
+
+func commands() []command {
+	return []command{
+		{"run", "", "run the gateway in the foreground", runCommand},
+		{"check", "", "print every mistake in the configuration, and warnings", checkCommand},
+		{"explain", "[--json] --client WHO NAME[:PORT[/udp]]", "say what would happen, and why", explainCommand},
+		{"status", "[--json]", "show what the running gateway does", statusCommand},
+		{"reload", "", "make the running gateway read its configuration again", reloadCommand},
+		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},
+		{"demo", "", "show the gateway at work between namespaces of this machine", demoCommand},
+		{"version", "", "print the version", versionCommand},
+	}
+}
+
+func main() {
+	os.Exit(dispatch(env{os.Stdout, os.Stderr}, os.Args[1:]))
+}
+
+func dispatch(e env, args []string) int {
+	if len(args) == 0 {
+		usage(e.err)
+		return 2
+	}
+	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(e.out)
+		return 0
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.run(e, args[1:])
+		}
+	}
+	fmt.Fprintf(e.err, "fairlead: there is no command %q; `fairlead help` lists them\n", args[0])
+	return 2
+}
+
+func usage(w io.Writer) {
+	fmt.Fprintf(w, "usage: fairlead COMMAND [-c FILE]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.does)
+	}
+	fmt.Fprintf(w, "\nEvery command takes -c FILE, by default %s.\n", defaultConfig)
+}
+
+// flags makes the flag set of a command; -c is common to all.
+func flags(e env, name string) (*flag.FlagSet, *string) {
+	fs := flag.NewFlagSet("fairlead "+name, flag.ContinueOnError)
+	fs.SetOutput(e.err)
+	file := fs.String("c", defaultConfig, "configuration `FILE`")
+	for _, c := range commands() {
+		if c.name == name {
+			fs.Usage = func() {
+				fmt.Fprintf(e.err, "usage: fairlead %s [-c FILE] %s\n  %s\n\n", name, c.args, c.does)
+				fs.PrintDefaults()
+			}
+		}
+	}
+	return fs, file
+}
+
+// parsed tells a command whether to go on; if not, code is its exit code.
+func parsed(fs *flag.FlagSet, args []string, positional int) (code int, ok bool) {
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0, false
+	case err != nil:
+		return 2, false
+	case fs.NArg() != positional:
+		fs.Usage()
+		return 2, false
+	}
+	return 0, true
+}
+
+// fail prints why a command failed and gives its exit code.
+func (e env) fail(err error) int {
+	fmt.Fprintf(e.err, "fairlead: %v\n", err)
+	return 1
+}
+
+func versionCommand(e env, args []string) int {
+	fs, _ := flags(e, "version")
+	if code, ok := parsed(fs, args, 0); !ok {
+		return code
+	}
+	fmt.Fprintf(e.out, "fairlead %s\n", version)
+	return 0
+}

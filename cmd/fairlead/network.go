@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/openwrt/uci"
+)
+
+// networks gives the Linux interfaces of OpenWrt's networks.
+type networks map[string][]string
+
+// readNetworks reads OpenWrt's network configuration, which may be missing:
+// then networks have to be given as devices.
+func readNetworks(path string) (networks, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return networks{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the networks: %w", err)
+	}
+	file, _ := uci.Parse(string(text)) // its mistakes are netifd's affair
+	all := networks{}
+	for _, s := range file.Sections {
+		if s.Type != "interface" {
+			continue
+		}
+		for _, o := range s.Options {
+			if o.Name == "device" || o.Name == "ifname" {
+				for _, v := range o.Values {
+					all[s.Name] = append(all[s.Name], strings.Fields(v.Text)...)
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// devices adds the interfaces of some networks to devices named as such.
+func (n networks) devices(devices, names []string, log *slog.Logger) []string {
+	all := slices.Clone(devices)
+	for _, name := range names {
+		found := n[name]
+		if len(found) == 0 {
+			log.Warn("a network has no device yet", "network", name)
+		}
+		for _, d := range found {
+			if !slices.Contains(all, d) {
+				all = append(all, d)
+			}
+		}
+	}
+	return all
+}
+
+// resolvConfs are where the WAN's own resolvers are found: what netifd collects
+// on OpenWrt, and what everybody else has.
+func resolvConfs() []string {
+	return []string{"/tmp/resolv.conf.d/resolv.conf.auto", "/etc/resolv.conf"}
+}
+
+// wanResolvers gives the resolvers that the WAN announced. They are read with
+// each use, because they change with the link. A loopback address would be
+// this router itself.
+func wanResolvers() []netip.AddrPort {
+	for _, path := range resolvConfs() {
+		if list := nameservers(path); len(list) > 0 {
+			return list
+		}
+	}
+	return nil
+}
+
+func nameservers(path string) []netip.AddrPort {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	var list []netip.AddrPort
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 2 || fields[0] != "nameserver" {
+			continue
+		}
+		if addr, err := netip.ParseAddr(fields[1]); err == nil && !addr.IsLoopback() {
+			list = append(list, netip.AddrPortFrom(addr.Unmap(), 53))
+		}
+	}
+	return list
+}

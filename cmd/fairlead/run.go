@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/nft/route"
+	"github.com/fairlead/fairlead/openwrt/config"
+)
+
+// memoryLimit is what the collector tries to keep the heap below: a router
+// with 128 MB has other things to do, too.
+const memoryLimit = 48 << 20
+
+// runCommand runs the gateway until it is told to stop.
+func runCommand(e env, args []string) int {
+	fs, file := flags(e, "run")
+	if code, ok := parsed(fs, args, 0); !ok {
+		return code
+	}
+	cfg, err := config.Load(*file, false)
+	if err != nil {
+		fmt.Fprintln(e.err, err)
+		return 1
+	}
+	log, level := newLogger(e.err, cfg.LogLevel)
+	if !cfg.Enabled {
+		log.Warn("nothing to do: option enabled of section main is 0", "file", *file)
+		return 0
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn(w.String())
+	}
+	debug.SetMemoryLimit(memoryLimit)
+	debug.SetGCPercent(50)
+
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	d, err := start(ctx, cfg, log, level)
+	if err != nil {
+		return e.fail(fmt.Errorf("starting: %w", err))
+	}
+	if err := d.run(ctx); err != nil {
+		return e.fail(fmt.Errorf("running: %w", err))
+	}
+	return 0
+}
+
+func newLogger(w io.Writer, at slog.Level) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(at)
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), level
+}
+
+// run serves until ctx ends or a part of the daemon breaks, restores the
+// system, and then ends what is under way.
+func (d *daemon) run(ctx context.Context) error {
+	serving, cancel := context.WithCancelCause(context.Background())
+	var parts sync.WaitGroup
+	for _, part := range d.parts() {
+		parts.Add(1)
+		go func() {
+			defer parts.Done()
+			if err := part(serving); err != nil {
+				cancel(err)
+			}
+		}()
+	}
+	d.log.Info("serving", "version", version, "devices", d.gen.devices, "took", time.Since(d.began).Round(time.Millisecond))
+
+	select {
+	case <-ctx.Done():
+	case <-serving.Done():
+	}
+	broke := context.Cause(serving)
+	d.mu.Lock() // no reload, no repair from here on
+	err := errors.Join(broke, d.undo())
+	cancel(nil)
+	ended := make(chan struct{})
+	go func() { parts.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(stopTime):
+	}
+	d.sender.Close()
+	return err
+}
+
+// parts are what runs side by side. Each ends with its context.
+func (d *daemon) parts() []func(context.Context) error {
+	parts := []func(context.Context) error{
+		d.beat, d.watchAddresses, d.watchSignals, d.control,
+		d.devices.Serve, d.gateway.Sweep, d.router.Sweep,
+		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
+	}
+	for _, l := range d.listeners.tcp {
+		parts = append(parts, func(ctx context.Context) error { return d.gateway.ServeTCP(ctx, l) })
+	}
+	for _, l := range d.listeners.udp {
+		parts = append(parts, func(ctx context.Context) error { return d.gateway.ServeUDP(ctx, l) })
+	}
+	for _, l := range d.listeners.dnsTCP {
+		parts = append(parts, func(ctx context.Context) error { return d.router.ServeTCP(ctx, l) })
+	}
+	for _, l := range d.listeners.dnsUDP {
+		parts = append(parts, func(ctx context.Context) error { return d.router.ServeUDP(ctx, l, d.sender) })
+	}
+	return parts
+}
+
+// beat tells the kernel each second that we are alive, and makes the table
+// anew if somebody removed it.
+func (d *daemon) beat(ctx context.Context) error {
+	t := time.NewTicker(beatEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if err := d.table.Beat(); err != nil {
+			d.repair(ctx, err)
+		}
+	}
+}
+
+// repair installs what is missing in the kernel.
+func (d *daemon) repair(ctx context.Context, cause error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	d.log.Warn("the table is not as we left it; installing it anew", "cause", cause)
+	cfg := d.gen.cfg
+	if err := route.Apply(route.Config{Fake4: cfg.DNS.Fake4, Fake6: cfg.DNS.Fake6}); err != nil {
+		d.log.Error("repairing", "err", err)
+	}
+	if err := d.install(); err != nil {
+		d.log.Error("repairing", "err", err)
+	}
+}
+
+// watchSignals reloads on SIGHUP.
+func (d *daemon) watchSignals(ctx context.Context) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			if err := d.reload(ctx); err != nil {
+				d.log.Error("reload refused; the old configuration stays in use", "err", err)
+			}
+		}
+	}
+}
+
+// reload reads the configuration again and goes over to it. Whatever fails,
+// the old generation stays in use.
+func (d *daemon) reload(ctx context.Context) error {
+	cfg, err := config.Load(d.file, false)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		return errors.New("the daemon is stopping")
+	}
+	old := d.gen
+	if err := changeable(old.cfg, cfg); err != nil {
+		return err
+	}
+	next, err := newGeneration(cfg, d.resolve, d.log)
+	if err != nil {
+		return err
+	}
+	home, _, err := route.Connected(next.devices)
+	if err != nil {
+		return err
+	}
+	ruleset, err := next.ruleset(home, d.names)
+	if err != nil {
+		return err
+	}
+	// Addresses that the new policy no longer sends directly leave the maps
+	// before the new rules come; nothing is direct that should not be.
+	err = d.router.SetPlan(next.dnsPlan())
+	if err == nil {
+		err = d.table.Reload(ruleset)
+	}
+	if err != nil {
+		next.close()
+		return errors.Join(err, d.router.SetPlan(old.dnsPlan()))
+	}
+	d.gateway.SetPlan(next.gatewayPlan())
+	d.gen, d.home = next, home
+	d.pool.SetKeep(fakeKeep(cfg))
+	d.level.Set(cfg.LogLevel)
+	old.close()
+	d.log.Info("reloaded", "file", d.file, "warnings", len(cfg.Warnings))
+	return nil
+}
+
+// changeable refuses what a running daemon cannot change.
+func changeable(old, next *config.Config) error {
+	var errs []error
+	refuse := func(changed bool, option string) {
+		if changed {
+			errs = append(errs, fmt.Errorf("%s cannot change while fairlead runs: restart it", option))
+		}
+	}
+	refuse(!next.Enabled, "main.enabled")
+	refuse(old.StateDir != next.StateDir, "main.state_dir")
+	refuse(old.CacheDir != next.CacheDir, "main.cache_dir")
+	refuse(old.Control != next.Control, "main.control")
+	refuse(old.DNS.Fake4 != next.DNS.Fake4, "dns.fakeip_range")
+	refuse(old.DNS.Fake6 != next.DNS.Fake6, "dns.fakeip6_range")
+	return errors.Join(errs...)
+}
+
+// membersChanged tells the kernel which devices tell a host name that a client
+// section lists.
+func (d *daemon) membersChanged() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, m := range d.gen.members(d.names) {
+		if len(d.gen.sections[i].Hostnames) == 0 {
+			continue
+		}
+		if err := d.table.SetMembers(i, m.MACs, m.Prefixes); err != nil {
+			d.log.Warn("telling the kernel of a client's devices", "client", d.gen.sections[i].Name, "err", err)
+		}
+	}
+}
+
+// addressesChanged tells the kernel which prefixes are not to be diverted.
+func (d *daemon) addressesChanged(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
+	home, _, err := route.Connected(d.gen.devices)
+	if err == nil && !equal(home, d.home) {
+		err = d.table.SetHome(home)
+	}
+	if err != nil {
+		d.log.Warn("following this machine's addresses", "err", err)
+		return
+	}
+	d.home = home
+}
+
+func equal(a, b []netip.Prefix) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// status is what `fairlead status --json` prints.
+type status struct {
+	Version   string                    `json:"version"`
+	UptimeS   int64                     `json:"uptime_s"`
+	RSSBytes  int64                     `json:"rss_bytes"`
+	Flows     flowStatus                `json:"flows"`
+	Outbounds map[string]outboundStatus `json:"outbounds"`
+	DNS       dnsStatus                 `json:"dns"`
+	Warnings  []string                  `json:"warnings"`
+}
+
+type flowStatus struct {
+	TCP        int   `json:"tcp"`
+	UDP        int   `json:"udp"`
+	HandedBack int64 `json:"handed_back"`
+}
+
+// outboundStatus counts what the daemon itself carried. State is up or down as
+// the last dial went, or unused.
+type outboundStatus struct {
+	State   string `json:"state"`
+	Flows   int64  `json:"flows"`
+	TxBytes int64  `json:"tx_bytes"`
+	RxBytes int64  `json:"rx_bytes"`
+}
+
+type dnsStatus struct {
+	Queries  int64 `json:"queries"`
+	Fake     int64 `json:"fake"`
+	Cached   int64 `json:"cached"`
+	Upstream int64 `json:"upstream"`
+	Refused  int64 `json:"refused"`
+}
+
+func (d *daemon) status() status {
+	d.mu.Lock()
+	gen := d.gen
+	d.mu.Unlock()
+	g, dns := d.gateway.Status(), d.router.Status()
+	s := status{
+		Version: version, UptimeS: int64(time.Since(d.began).Seconds()), RSSBytes: residentBytes(),
+		Flows:     flowStatus{TCP: g.TCP, UDP: g.UDP},
+		Outbounds: make(map[string]outboundStatus),
+		DNS:       dnsStatus{Queries: dns.Queries, Fake: dns.Fake, Cached: dns.Cached, Upstream: dns.Upstream, Refused: dns.Refused},
+		Warnings:  []string{},
+	}
+	for name := range gen.outbounds {
+		o := g.Outbounds[name]
+		s.Outbounds[name] = outboundStatus{State: o.State.String(), Flows: o.Flows, TxBytes: o.TxBytes, RxBytes: o.RxBytes}
+	}
+	for _, w := range gen.cfg.Warnings {
+		s.Warnings = append(s.Warnings, w.String())
+	}
+	if n := d.pool.Stats().Exhausted; n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d names were answered with real addresses because every fake one is in use: widen dns.fakeip_range", n))
+	}
+	return s
+}
+
+// residentBytes is this process's memory in RAM (proc(5), statm).
+func residentBytes() int64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+func statusCommand(e env, args []string) int {
+	fs, file := flags(e, "status")
+	asJSON := fs.Bool("json", false, "print JSON")
+	if code, ok := parsed(fs, args, 0); !ok {
+		return code
+	}
+	var s status
+	if err := ask(*file, "status", &s); err != nil {
+		return e.fail(err)
+	}
+	if *asJSON {
+		return e.printJSON(s)
+	}
+	s.print(e.out)
+	return 0
+}
+
+func (e env) printJSON(v any) int {
+	enc := json.NewEncoder(e.out)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return e.fail(err)
+	}
+	return 0
+}
+
+func (s status) print(w io.Writer) {
+	fmt.Fprintf(w, "fairlead %s, up %s, %.1f MB\n", s.Version, time.Duration(s.UptimeS)*time.Second, float64(s.RSSBytes)/(1<<20))
+	fmt.Fprintf(w, "flows     %d TCP, %d UDP relayed, %d handed back to the kernel\n", s.Flows.TCP, s.Flows.UDP, s.Flows.HandedBack)
+	fmt.Fprintf(w, "dns       %d questions: %d fake, %d from the cache, %d asked upstream, %d refused\n",
+		s.DNS.Queries, s.DNS.Fake, s.DNS.Cached, s.DNS.Upstream, s.DNS.Refused)
+	for _, name := range slices.Sorted(maps.Keys(s.Outbounds)) {
+		o := s.Outbounds[name]
+		fmt.Fprintf(w, "outbound  %-12s %-7s %d flows, %d bytes out, %d bytes in\n", name, o.State, o.Flows, o.TxBytes, o.RxBytes)
+	}
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "warning   %s\n", warning)
+	}
+}
+
+func reloadCommand(e env, args []string) int {
+	fs, file := flags(e, "reload")
+	if code, ok := parsed(fs, args, 0); !ok {
+		return code
+	}
+	if err := ask(*file, "reload", nil); err != nil {
+		fmt.Fprintln(e.err, err)
+		return 1
+	}
+	fmt.Fprintln(e.out, "reloaded")
+	return 0
+}
