@@ -264,7 +264,7 @@ func TestAGroupThatIsDirectAnywayTakesNoAddress(t *testing.T) {
 
 func TestSetsAreReplacedWhole(t *testing.T) {
 	table := install(t, enterNetNS(t), family3())
-	for range 20 { // a flush and an add of overlapping intervals in one transaction
+	for range 8 { // a flush and an add of overlapping intervals in one transaction
 		check(t, "SetHome", table.SetHome(prefixes("10.0.0.0/8", "10.1.0.0/16", "255.255.255.255/32", "fe80::/10")))
 		wantElements(t, "after SetHome", "home4", "10.0.0.0/8", "255.255.255.255")
 		wantElements(t, "after SetHome", "home6", "fe80::/10")
@@ -325,7 +325,7 @@ func TestWritersOfAllKindsDoNotDisturbEachOther(t *testing.T) {
 			}
 		})
 	}
-	for range 20 {
+	for range 10 {
 		check(t, "Reload", table.Reload(build(t, house())))
 	}
 	writers.Wait()
