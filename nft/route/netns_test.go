@@ -53,14 +53,14 @@ func enter(t *testing.T) int {
 // within runs do in another network namespace and waits for it.
 func within(t *testing.T, netns int, do func()) {
 	t.Helper()
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		err := unix.Setns(netns, unix.CLONE_NEWNET)
-		if err == nil {
+		var err error
+		defer func() { done <- err }() // also when do ends the goroutine by t.Fatal
+		runtime.LockOSThread()         // for good: the thread ends with the goroutine
+		if err = unix.Setns(netns, unix.CLONE_NEWNET); err == nil {
 			do()
 		}
-		done <- err
 	}()
 	if err := <-done; err != nil {
 		t.Fatalf("entering a network namespace: %v", err)
