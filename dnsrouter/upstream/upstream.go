@@ -16,6 +16,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/wire"
 )
 
 const (
@@ -116,6 +118,9 @@ func New(cfg Config, d Dialer, opts Options) *Upstream {
 // never asks anyone but this upstream's servers. Answers other than success and
 // "no such name" are returned only if no server gave a better one.
 func (u *Upstream) Exchange(ctx context.Context, q Question) ([]byte, error) {
+	if _, err := wire.AppendName(make([]byte, 0, wire.MaxName), q.Name); err != nil {
+		return nil, fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, err)
+	}
 	f, err := u.join(q)
 	if err != nil {
 		return nil, fmt.Errorf("asking upstream %s: %w", u.name, err)

@@ -81,13 +81,30 @@ func FuzzResponse(f *testing.F) {
 			return
 		}
 		checkScrubbed(t, s)
-		var theirs dns.Msg
-		if theirs.Unpack(msg) == nil {
-			if err := theirs.Unpack(s.Msg); err != nil {
-				t.Errorf("others read the original, but not what is left: %v\n% x", err, s.Msg)
+		var original, left dns.Msg
+		if original.Unpack(msg) != nil {
+			return
+		}
+		if err := left.Unpack(s.Msg); err != nil {
+			t.Fatalf("others read the original, but not what is left: %v\n% x", err, s.Msg)
+		}
+		whole := texts(original.Answer)
+		for text := range texts(left.Answer) {
+			if !whole[text] {
+				t.Errorf("%q is left of an answer that it was not in: %v", text, original.Answer)
 			}
 		}
 	})
+}
+
+// texts are records but for their TTL and letter case.
+func texts(records []dns.RR) map[string]bool {
+	set := make(map[string]bool)
+	for _, rr := range records {
+		rr.Header().Ttl = 0
+		set[strings.ToLower(rr.String())] = true
+	}
+	return set
 }
 
 func checkScrubbed(t *testing.T, s wire.Scrubbed) {
