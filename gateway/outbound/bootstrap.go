@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -21,6 +22,9 @@ const (
 
 	minKept = 10 * time.Second // addresses, whatever their TTL
 	maxKept = time.Hour
+
+	// staleWait is how long a dial that has old addresses waits for new ones.
+	staleWait = time.Second
 
 	// retryAfter is how long stale addresses serve before the servers are asked
 	// again, so that dead servers delay one dial and not each.
@@ -76,19 +80,23 @@ func (r *Bootstrap) LookupHost(ctx context.Context, host string) ([]netip.Addr, 
 		go r.refresh(n, host)
 	}
 	pending := n.pending
+	if n.addrs != nil {
+		stale, cancel := context.WithTimeout(ctx, staleWait)
+		defer cancel()
+		ctx = stale
+	}
 	r.mu.Unlock()
 
 	select {
 	case <-pending:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n.addrs == nil {
-		return nil, n.err
+	if n.addrs != nil {
+		return n.addrs, nil
 	}
-	return n.addrs, nil
+	return nil, cmp.Or(context.Cause(ctx), n.err)
 }
 
 // refresh asks the servers and wakes those who wait for n. It is bounded by its

@@ -33,8 +33,8 @@ func lookup(ctx context.Context, r Resolver, host string) ([]netip.Addr, error) 
 const attemptDelay = 250 * time.Millisecond
 
 // race connects to the first of addrs that answers. The next address is tried
-// when the one before has failed, or has not answered within attemptDelay. The
-// error is that of the first address.
+// when one before has failed, or has not answered within attemptDelay. The error
+// is that of the last one to fail.
 func race(ctx context.Context, s sockets, addrs []netip.Addr, port uint16) (net.Conn, error) {
 	if len(addrs) == 1 {
 		return s.dialTCP(ctx, netip.AddrPortFrom(addrs[0].Unmap(), port))
@@ -43,51 +43,44 @@ func race(ctx context.Context, s sockets, addrs []netip.Addr, port uint16) (net.
 	defer cancel()
 
 	type attempt struct {
-		index int
-		conn  net.Conn
-		err   error
+		conn net.Conn
+		err  error
 	}
-	results := make(chan attempt)
-	pending, next := 0, 0
-	start := func() {
-		index, to := next, netip.AddrPortFrom(addrs[next].Unmap(), port)
-		next++
-		pending++
-		go func() {
-			c, err := s.dialTCP(ctx, to)
-			select {
-			case results <- attempt{index, c, err}:
-			case <-ctx.Done():
-				if c != nil {
-					c.Close()
-				}
+	attempts := make(chan attempt)
+	connect := func(to netip.AddrPort) {
+		c, err := s.dialTCP(ctx, to)
+		select {
+		case attempts <- attempt{c, err}:
+		case <-ctx.Done(): // another one won
+			if err == nil {
+				c.Close()
 			}
-		}()
+		}
 	}
 
-	var first error
-	delay := time.NewTimer(attemptDelay)
+	var last error
+	left := addrs
+	delay := time.NewTimer(0)
 	defer delay.Stop()
-	for start(); pending > 0; {
+	for failed := 0; failed < len(addrs); {
 		select {
-		case a := <-results:
-			pending--
+		case <-delay.C:
+		case a := <-attempts:
 			if a.err == nil {
 				return a.conn, nil
 			}
-			if a.index == 0 {
-				first = a.err
-			}
-		case <-delay.C:
+			last = a.err
+			failed++
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		if next < len(addrs) {
-			start()
+		if len(left) > 0 {
+			go connect(netip.AddrPortFrom(left[0].Unmap(), port))
+			left = left[1:]
 			delay.Reset(attemptDelay)
 		}
 	}
-	return nil, first
+	return nil, last
 }
 
 // interleave orders addresses so that families alternate, beginning with the

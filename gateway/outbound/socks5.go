@@ -2,9 +2,7 @@ package outbound
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -114,7 +112,7 @@ func (s *SOCKS5) negotiate(ctx context.Context, c net.Conn, request []byte) (end
 		err = context.Cause(ctx) // the deadline may be set after we lift it
 	}
 	if err != nil {
-		return endpoint{}, tellEnd(err)
+		return endpoint{}, err
 	}
 	return bound, c.SetDeadline(time.Time{})
 }
@@ -148,7 +146,7 @@ func (s *SOCKS5) authenticate(c net.Conn) error {
 		return err
 	}
 	var answer [2]byte
-	if _, err := io.ReadFull(c, answer[:]); err != nil {
+	if _, err := readFull(c, answer[:]); err != nil {
 		return err
 	}
 	switch {
@@ -173,19 +171,11 @@ func (s *SOCKS5) sendPassword(c net.Conn) error {
 		return err
 	}
 	var answer [2]byte
-	if _, err := io.ReadFull(c, answer[:]); err != nil {
+	if _, err := readFull(c, answer[:]); err != nil {
 		return err
 	}
 	if answer[1] != 0 {
 		return errBadPassword
 	}
 	return nil
-}
-
-// tellEnd says in words that a connection ended before the answer was whole.
-func tellEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w (the node closed the connection)", err)
-	}
-	return err
 }

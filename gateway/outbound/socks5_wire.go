@@ -50,6 +50,7 @@ func (e ReplyError) Error() string {
 }
 
 var (
+	errHungUp      = errors.New("the node closed the connection")
 	errNotSOCKS5   = errors.New("the server does not speak SOCKS5")
 	errNoMethod    = errors.New("the node wants another way of authentication")
 	errBadPassword = errors.New("the node does not accept the user name and password")
@@ -96,6 +97,9 @@ func endpointSize(t, first byte) (int, error) {
 	case typeIPv6:
 		return 1 + 16 + 2, nil
 	case typeDomain:
+		if first == 0 {
+			return 0, errNameLength
+		}
 		return 1 + 1 + int(first) + 2, nil
 	}
 	return 0, fmt.Errorf("address type %d is unknown", t)
@@ -124,25 +128,33 @@ func parseEndpoint(b []byte) (e endpoint, rest []byte, err error) {
 	return e, b[size:], nil
 }
 
+// readFull fills b, and says in words that the node ended the stream before.
+func readFull(r io.Reader, b []byte) (int, error) {
+	n, err := io.ReadFull(r, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errHungUp
+	}
+	return n, err
+}
+
 // readReply reads the answer to a request and no byte more: what follows
 // belongs to the stream. It returns the endpoint that the node bound.
 func readReply(r io.Reader) (endpoint, error) {
-	var b [4 + 2 + maxField + 2]byte
-	head := b[:4+1+4] // no endpoint is shorter than this but a domain's
-	if _, err := io.ReadFull(r, head[:5]); err != nil {
+	var b [3 + 2 + maxField + 2]byte
+	n, err := readFull(r, b[:5])
+	switch {
+	case n > 0 && b[0] != socksVersion:
+		return endpoint{}, errNotSOCKS5
+	case n > 1 && b[1] != 0:
+		return endpoint{}, ReplyError(b[1]) // some nodes send no more than that
+	case err != nil:
 		return endpoint{}, err
 	}
-	if head[0] != socksVersion {
-		return endpoint{}, errNotSOCKS5
-	}
-	if head[1] != 0 {
-		return endpoint{}, ReplyError(head[1])
-	}
-	size, err := endpointSize(head[3], head[4])
+	size, err := endpointSize(b[3], b[4])
 	if err != nil {
 		return endpoint{}, err
 	}
-	if _, err := io.ReadFull(r, b[5:3+size]); err != nil {
+	if _, err := readFull(r, b[5:3+size]); err != nil {
 		return endpoint{}, err
 	}
 	e, _, err := parseEndpoint(b[3 : 3+size])
