@@ -193,11 +193,11 @@ func (l *line) deliver(msg []byte) {
 	if len(msg) >= wire.HeaderLen {
 		w = l.waiting[uint16(msg[0])<<8|uint16(msg[1])]
 	}
-	if w == nil && !l.kept.datagrams {
+	switch {
+	case w == nil && !l.kept.datagrams:
 		return
-	}
-	if w != nil {
-		if err := l.judge(msg, w); err == nil || errors.Is(err, errTruncated) || errors.Is(err, errInPart) || errors.Is(err, wire.ErrCase) {
+	case w != nil:
+		if err := l.judge(msg, w); settles(err) {
 			w.finish(outcome{msg, err})
 			return
 		}

@@ -56,7 +56,8 @@ func newPlain(t *target) *plain {
 	return p
 }
 
-// mix tells whether the server is known not to keep the letter case of names.
+// mix tells whether names are asked in random letter case ("0x20"), which most
+// servers repeat and a forger has to guess: of all but those that change it.
 func (p *plain) mix() bool { return p.missed.Load() < caseMisses }
 
 func (p *plain) ask(ctx context.Context, q Question) ([]byte, error) {
@@ -128,7 +129,7 @@ func (s *socket) answer() ([]byte, error) {
 			return nil, err
 		}
 		err = accept(buf[:n], s.query, s.mix)
-		if err == nil || errors.Is(err, errTruncated) || errors.Is(err, wire.ErrCase) {
+		if settles(err) {
 			return slices.Clone(buf[:n]), err
 		}
 		s.count.wrong.Add(1)
@@ -138,9 +139,15 @@ func (s *socket) answer() ([]byte, error) {
 	}
 }
 
+// settles tells whether a message that was judged so ends the wait: it has the
+// right id and question, whether it can be used or not.
+func settles(err error) bool {
+	return err == nil || errors.Is(err, errTruncated) || errors.Is(err, errInPart) || errors.Is(err, wire.ErrCase)
+}
+
 // accept judges a datagram: nil, errTruncated, or an error of wire.Validate. One
-// over the size that we offered is as good as truncated: it came in fragments,
-// which can be forged.
+// over the size that we offered is as good as truncated, and gets the flag: it
+// came in fragments, which can be forged.
 func accept(msg, query []byte, exactCase bool) error {
 	if len(msg) > wire.MaxUDP {
 		wire.SetTruncated(msg)

@@ -64,13 +64,12 @@ type Options struct {
 
 // Upstream asks the servers of one Config. It is safe for concurrent use.
 type Upstream struct {
-	name string
-	auto func() []netip.AddrPort
-	env  *env
-	boot *bootstrap
-
-	cancel context.CancelFunc
+	name   string
 	list   []Server // as configured
+	auto   func() []netip.AddrPort
+	boot   *bootstrap // nil: there is none
+	env    *env
+	cancel context.CancelFunc // ends env.ctx
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
