@@ -11,6 +11,11 @@ const (
 	// not counted, so a dead one never delays them.
 	maxInFlight     = 512
 	maxInFlightEach = 128
+	// maxWaiting and maxWaitingEach bound the questions over UDP that wait for
+	// anything at all. Beyond them they are lost, as in any full queue, so a
+	// flood of one client's questions does not lose those of others.
+	maxWaiting     = 1024
+	maxWaitingEach = 256
 )
 
 // places are a bounded number of places, of which one client has a share only.

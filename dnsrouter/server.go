@@ -14,11 +14,8 @@ import (
 	"github.com/fairlead/fairlead/dnsrouter/wire"
 )
 
+// Bounds of DNS over TCP, where a client could hold what others need.
 const (
-	// maxWaiting bounds the questions over UDP that wait for the kernel or an
-	// upstream. Beyond it they are lost, as in any full queue.
-	maxWaiting = 1024
-	// Bounds of DNS over TCP, where a client could hold what others need.
 	maxTCP     = 64
 	maxTCPEach = 8
 	tcpIdle    = 10 * time.Second
@@ -43,7 +40,7 @@ type Sender interface {
 func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 	stop := context.AfterFunc(ctx, func() { in.Close() })
 	defer stop()
-	waiting := make(chan struct{}, maxWaiting)
+	waiting := newPlaces(maxWaiting, maxWaitingEach)
 	hot := &question{hurry: true}
 	for {
 		msg, client, server, err := in.Read()
@@ -64,14 +61,12 @@ func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 }
 
 // answerLater answers in a goroutine of its own, if there is a place for it.
-func (r *Router) answerLater(ctx context.Context, waiting chan struct{}, out Sender, msg []byte, client, server netip.AddrPort) {
-	select {
-	case waiting <- struct{}{}:
-	default:
+func (r *Router) answerLater(ctx context.Context, waiting *places, out Sender, msg []byte, client, server netip.AddrPort) {
+	if !waiting.enter(client.Addr()) {
 		return
 	}
 	go func() {
-		defer func() { <-waiting }()
+		defer waiting.leave(client.Addr())
 		q := new(question)
 		reply, err := r.answer(ctx, q, msg, client.Addr(), 0)
 		if err != nil {

@@ -85,9 +85,10 @@ func (d *daemon) run(ctx context.Context) error {
 	case <-serving.Done():
 	}
 	broke := context.Cause(serving)
-	d.mu.Lock() // no reload, no repair from here on
+	d.mu.Lock() // no reload and no repair from here on
 	err := errors.Join(broke, d.undo())
 	cancel(nil)
+	d.mu.Unlock()
 	ended := make(chan struct{})
 	go func() { parts.Wait(); close(ended) }()
 	select {
