@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,7 @@ func (r *Bootstrap) LookupHost(ctx context.Context, host string) ([]netip.Addr, 
 	}
 	if n.addrs != nil && time.Now().Before(n.until) {
 		defer r.mu.Unlock()
-		return n.addrs, nil
+		return slices.Clone(n.addrs), nil
 	}
 	if n.pending == nil {
 		n.pending = make(chan struct{})
@@ -94,7 +95,7 @@ func (r *Bootstrap) LookupHost(ctx context.Context, host string) ([]netip.Addr, 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n.addrs != nil {
-		return n.addrs, nil
+		return slices.Clone(n.addrs), nil
 	}
 	return nil, cmp.Or(context.Cause(ctx), n.err)
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -25,10 +24,10 @@ type testNode struct {
 	listener *net.TCPListener
 	asked    chan endpoint // what CONNECT named
 	sent     chan []byte   // header of each datagram that the relay got
-	relays   atomic.Int32
-	mu       sync.Mutex
-	conns    []*net.TCPConn
-	relay    *net.UDPConn // of the last association
+	released chan struct{} // gets one for each mapping that ended
+
+	mu    sync.Mutex // guards the field below
+	conns []*net.TCPConn
 }
 
 func (n *testNode) start(t testing.TB) *SOCKS5 {
@@ -37,6 +36,7 @@ func (n *testNode) start(t testing.TB) *SOCKS5 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.released = make(chan struct{}, 64)
 	n.listener, n.asked, n.sent = l, make(chan endpoint, 64), make(chan []byte, 1024)
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -170,13 +170,7 @@ func (n *testNode) serveUDP(c *net.TCPConn, w io.Writer) {
 	if err != nil {
 		return
 	}
-	defer relay.Close()
-	n.mu.Lock()
-	n.relay = relay
-	n.mu.Unlock()
-	n.relays.Add(1)
-	defer n.relays.Add(-1)
-
+	defer func() { relay.Close(); n.released <- struct{}{} }()
 	at := relay.LocalAddr().(*net.UDPAddr).AddrPort()
 	told, _ := appendEndpoint(nil, "", at)
 	if n.bound != nil {
