@@ -93,6 +93,9 @@ func (q *question) fromAnswer(answer wire.Scrubbed) ([]byte, error) {
 	if answer.Dropped > 0 && len(answer.Addrs) == 0 && (q.Type == wire.TypeA || q.Type == wire.TypeAAAA) {
 		reply.EDE(wire.EDEFiltered, "private addresses were removed")
 	}
+	if answer.Negative && answer.TTL == 0 {
+		reply.Negative(negativeTTL) // the upstream did not say for how long
+	}
 	return q.finish(&reply), nil
 }
 
@@ -110,20 +113,18 @@ func (r *Router) ask(ctx context.Context, plan *Plan, q *question, src source) (
 	if err != nil {
 		return answer, err
 	}
+	if answer.Rcode != wire.RcodeSuccess && answer.Rcode != wire.RcodeNXDomain {
+		return answer, fmt.Errorf("upstream %s failed with code %d", src.upstream, answer.Rcode)
+	}
 	now := time.Now()
 	ttl := time.Duration(answer.TTL) * time.Second
 	if err := r.learn(plan, q, answer.Addrs, ttl, now); err != nil {
 		return answer, err
 	}
-	if answer.TTL > 0 && keeps(answer) {
+	if answer.TTL > 0 {
 		r.cache.Put(q.cacheKey(uint16(q.client)), answer.Msg, answer.TTLs, ttl, plan.Config.ServeStale, now)
 	}
 	return answer, nil
-}
-
-// keeps says whether an answer may be given again. A server's failure may not.
-func keeps(a wire.Scrubbed) bool {
-	return a.Rcode == wire.RcodeSuccess || a.Rcode == wire.RcodeNXDomain
 }
 
 // exchange asks one upstream and takes out of its answer what does not belong.

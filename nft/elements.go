@@ -90,10 +90,6 @@ func familyOf(a netip.Addr) (family, error) {
 	return family{}, fmt.Errorf("%q is no address of a family of ours", a)
 }
 
-// AddFake has new flows to a pair of fake addresses relayed instead of refused.
-// Either may be invalid: then there is none of that family. Known ones are fine.
-func (t *Table) AddFake(v4, v6 netip.Addr) error { return t.AddFakes([][2]netip.Addr{{v4, v6}}) }
-
 // AddFakes is AddFake for many pairs. Up to 512 are one transaction.
 func (t *Table) AddFakes(pairs [][2]netip.Addr) error {
 	t.mu.Lock()

@@ -31,6 +31,8 @@ type Table struct {
 	netns int
 	log   *slog.Logger
 
+	gathering gathering
+
 	mu      sync.Mutex // guards the fields below, and keeps transactions in order
 	wire    wire
 	ruleset *Ruleset // as installed last; nil: none

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter"
 	"github.com/fairlead/fairlead/dnsrouter/upstream"
@@ -117,10 +120,21 @@ func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, log
 		}
 		_, node := out.(*outbound.SOCKS5)
 		all[u.Name] = upstream.New(u, out, upstream.Options{
-			Log: log, Auto: wanResolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node,
+			Log: log, TLS: &tls.Config{Time: notBeforeBuild}, Auto: wanResolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node,
 		})
 	}
 	return all, nil
+}
+
+// notBeforeBuild is the time by which certificates are judged. A router without
+// a clock of its own starts years in the past, when none is valid yet.
+func notBeforeBuild() time.Time {
+	now := time.Now()
+	seconds, err := strconv.ParseInt(built, 10, 64)
+	if at := time.Unix(seconds, 0); err == nil && now.Before(at) {
+		return at
+	}
+	return now
 }
 
 // close ends what only this generation used.

@@ -10,8 +10,9 @@ import (
 	"os"
 )
 
-// version is set by the linker (make build).
-var version = "dev"
+// Set by the linker (make build): the version, and when it was made in seconds
+// since 1970.
+var version, built = "dev", "0"
 
 const defaultConfig = "/etc/config/fairlead"
 
