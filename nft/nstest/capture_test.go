@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/nft/nstest"
 )
@@ -25,6 +26,7 @@ func TestCaptureHasEveryDatagramSentBeforeTheCall(t *testing.T) {
 		defer c.Close()
 		// Neighbours are asked for first; until they answer, few datagrams are kept.
 		c.Write([]byte("first"))
+		sink.SetReadDeadline(time.Now().Add(5 * time.Second))
 		_, err = sink.Read(make([]byte, 10))
 		ok(t, err)
 		const count = 300

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -17,7 +18,7 @@ type End struct {
 	MAC net.HardwareAddr
 }
 
-// Veth links two namespaces by a pair of devices, both up.
+// Veth links two namespaces by a pair of devices, both up and ready to send.
 func Veth(a, b End) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = a.Dev, a.MAC
@@ -27,10 +28,17 @@ func Veth(a, b End) error {
 	if err := a.NS.handle.LinkAdd(pair); err != nil {
 		return fmt.Errorf("linking %s in %s and %s in %s: %w", a.Dev, a.NS.name, b.Dev, b.NS.name, err)
 	}
-	if err := a.NS.Up(a.Dev); err != nil {
-		return err
+	for _, end := range []End{a, b} {
+		if err := end.NS.Up(end.Dev); err != nil {
+			return err
+		}
 	}
-	return b.NS.Up(b.Dev)
+	for _, end := range []End{a, b} {
+		if err := end.NS.settle(end.Dev); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Bridge makes a bridge of a namespace's devices, up and without spanning tree.
@@ -46,10 +54,13 @@ func Bridge(at End, ports ...string) error {
 			return err
 		}
 	}
-	return at.NS.Up(at.Dev)
+	if err := at.NS.Up(at.Dev); err != nil || len(ports) == 0 {
+		return err
+	}
+	return at.NS.settle(at.Dev)
 }
 
-// Enslave makes a device a port of a bridge.
+// Enslave makes a device, linked and up, a port of a bridge.
 func (n *NS) Enslave(port, bridge string) error {
 	link, err := n.link(port)
 	if err != nil {
@@ -62,7 +73,30 @@ func (n *NS) Enslave(port, bridge string) error {
 	if err := n.handle.LinkSetMaster(link, master); err != nil {
 		return fmt.Errorf("making %s in %s a port of %s: %w", port, n.name, bridge, err)
 	}
-	return nil
+	if master.Attrs().Flags&net.FlagUp == 0 {
+		return nil
+	}
+	return n.settle(bridge)
+}
+
+// settle waits until a device that has just got its carrier sends. The kernel
+// attaches the queue some time after the carrier is reported, and drops what is
+// sent until then (net/core/link_watch.c); a lost first packet costs a second.
+func (n *NS) settle(dev string) error {
+	const interval, patience = time.Millisecond, 5 * time.Second
+	for deadline := time.Now().Add(patience); ; {
+		link, err := n.link(dev)
+		if err != nil {
+			return err
+		}
+		switch state := link.Attrs().OperState; {
+		case state == netlink.OperUp:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("waiting for %s in %s: its state is %v after %v", dev, n.name, state, patience)
+		}
+		time.Sleep(interval)
+	}
 }
 
 // Up sets a device up.

@@ -70,6 +70,7 @@ func TestLinkedNamespacesReachEachOtherAtOnce(t *testing.T) {
 			c, err := a.Dial(soon(t), "tcp", netip.AddrPort{}, at)
 			ok(t, err)
 			defer c.Close()
+			c.SetDeadline(time.Now().Add(5 * time.Second))
 			got, err := io.ReadAll(c)
 			ok(t, err)
 			if want := c.LocalAddr().String(); string(got) != want {
@@ -105,6 +106,23 @@ func TestBridgeJoinsItsPorts(t *testing.T) {
 	ok(t, err)
 	if got := link.Attrs().HardwareAddr.String(); got != mac.String() {
 		t.Errorf("br0 has the address %s, want %s", got, mac)
+	}
+}
+
+func TestAFreshLinkLosesNothing(t *testing.T) {
+	for range 20 {
+		a, b := pair(t)
+		sink, err := b.ListenUDP(netip.MustParseAddrPort("192.0.2.2:9"))
+		ok(t, err)
+		defer sink.Close()
+		c, err := a.Dial(soon(t), "udp", netip.AddrPort{}, netip.MustParseAddrPort("192.0.2.2:9"))
+		ok(t, err)
+		defer c.Close()
+		c.Write([]byte("first"))
+		sink.SetReadDeadline(time.Now().Add(500 * time.Millisecond)) // less than a second ARP request takes
+		if _, err := sink.Read(make([]byte, 10)); err != nil {
+			t.Fatalf("the first datagram on a fresh link: %v", err)
+		}
 	}
 }
 
