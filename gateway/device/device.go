@@ -4,6 +4,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/gateway/policy"
@@ -20,9 +22,6 @@ import (
 const (
 	// retry is how long a broken subscription waits before it is made anew.
 	retry = 250 * time.Millisecond
-	// dumpEvery bounds how often an unknown address may cause a look at the
-	// whole neighbour table: a flood of forged sources must stay cheap.
-	dumpEvery = 50 * time.Millisecond
 	// receiveBuffer holds the events of a burst, such as a bridge that goes
 	// down; an overflow costs a new subscription and a listing.
 	receiveBuffer = 256 << 10
@@ -40,7 +39,6 @@ type Table struct {
 
 	mu     sync.RWMutex // guards the fields below
 	byAddr map[netip.Addr]neighbour
-	dumped time.Time
 }
 
 type neighbour struct {
@@ -53,17 +51,13 @@ func New(leases Leases, log *slog.Logger) *Table {
 	return &Table{leases: leases, log: log, byAddr: make(map[netip.Addr]neighbour)}
 }
 
-// Device says what is known of the sender of a packet. An address that the
-// neighbour table does not hold is looked for once more in the kernel; what
-// stays unknown is zero.
+// Device says what is known of the sender of a packet. An address that no event
+// has told of yet is asked for in the kernel; what stays unknown is zero.
 func (t *Table) Device(addr netip.Addr) policy.Device {
 	d := policy.Device{Addr: addr.WithZone("")}
 	n, ok := t.neighbour(d.Addr)
 	if !ok {
-		n, ok = t.lookup(d.Addr)
-	}
-	if !ok {
-		n.link = routedTo(d.Addr)
+		n = t.lookup(d.Addr)
 	}
 	d.MAC, d.Interface = n.mac, n.link
 	if t.leases != nil {
@@ -79,31 +73,55 @@ func (t *Table) neighbour(addr netip.Addr) (neighbour, bool) {
 	return n, ok
 }
 
-// lookup lists the kernel's table, for a device whose event is still on its way.
-func (t *Table) lookup(addr netip.Addr) (neighbour, bool) {
-	t.mu.Lock()
-	tooSoon := time.Since(t.dumped) < dumpEvery
-	if !tooSoon {
-		t.dumped = time.Now()
+// lookup asks the kernel for a device whose event is still on its way: a device
+// that speaks for the first time is judged by who it is from its first packet
+// on. Only this one entry is asked for, so that a flood of forged sources stays
+// cheap. Behind a link without neighbours, such as a tunnel, the interface is all
+// that can be known.
+func (t *Table) lookup(addr netip.Addr) neighbour {
+	link := routedTo(addr)
+	if link == 0 {
+		return neighbour{}
 	}
-	t.mu.Unlock()
-	if tooSoon {
-		return neighbour{}, false
+	entry, err := entryOf(link, addr)
+	if err == nil {
+		t.apply(netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: *entry})
+	} else if !errors.Is(err, unix.ENOENT) {
+		t.log.Debug("asking for a neighbour", "addr", addr, "err", err)
 	}
-	if err := t.list(); err != nil {
-		t.log.Debug("listing neighbours", "err", err)
+	if n, ok := t.neighbour(addr); ok {
+		return n
 	}
-	return t.neighbour(addr)
+	return neighbour{link: linkName(link)}
 }
 
-// routedTo names the interface through which addr is reached: all that can be
-// known of a client behind a link without neighbours, such as a tunnel.
-func routedTo(addr netip.Addr) string {
+// routedTo is the interface through which addr is reached, 0 if by none.
+func routedTo(addr netip.Addr) (link int) {
 	routes, err := netlink.RouteGet(addr.AsSlice())
 	if err != nil || len(routes) == 0 {
-		return ""
+		return 0
 	}
-	return linkName(routes[0].LinkIndex)
+	return routes[0].LinkIndex
+}
+
+// entryOf gets one entry of the neighbour table (RTM_GETNEIGH without a dump,
+// since Linux 5.0).
+func entryOf(link int, addr netip.Addr) (*netlink.Neigh, error) {
+	family := unix.AF_INET6
+	if addr.Is4() {
+		family = unix.AF_INET
+	}
+	request := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
+	request.AddData(&netlink.Ndmsg{Family: uint8(family), Index: uint32(link)})
+	request.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
+	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+	if err != nil {
+		return nil, err
+	}
+	if len(answers) != 1 {
+		return nil, fmt.Errorf("%d entries for %s", len(answers), addr)
+	}
+	return netlink.NeighDeserialize(answers[0])
 }
 
 func linkName(index int) string {
