@@ -11,14 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// bufferSize is what is copied through user space at once. Less than that
-	// costs more to splice than to copy: a splice needs a pipe and moves twice.
-	bufferSize = 16 << 10
-
-	// spliceStep bounds what stands in a pipe while the destination is slow.
-	spliceStep = 256 << 10
-)
+// bufferSize is what is copied through user space at once. Less than that costs
+// more to splice than to copy: a splice needs a pipe and moves twice.
+const bufferSize = 16 << 10
 
 type buffer [bufferSize]byte
 
@@ -89,8 +84,7 @@ func (h *half) pass() (int, error) {
 	}
 	n := h.n
 	err := h.write(h.buf[:n])
-	buffers.Put(h.buf)
-	h.buf = nil
+	h.dropBuffer()
 	return n, err
 }
 
@@ -119,7 +113,7 @@ func (h *half) spliceWhileFast() error {
 		if queued < bufferSize {
 			return nil
 		}
-		h.limited.N = int64(min(queued, spliceStep))
+		h.limited.N = int64(queued)
 		n, err := h.tcp.ReadFrom(&h.limited)
 		h.moved.Add(n)
 		if err != nil {
@@ -128,7 +122,8 @@ func (h *half) spliceWhileFast() error {
 	}
 }
 
-// read fills h.buf with h.n bytes of src; none are its end.
+// read fills h.buf with h.n bytes of src; none are its end. There is no h.buf
+// after an error.
 func (h *half) read() error {
 	if h.raw != nil {
 		if err := h.raw.Read(h.onRead); err != nil {
@@ -137,15 +132,15 @@ func (h *half) read() error {
 		return h.err
 	}
 	h.buf = buffers.Get().(*buffer)
-	n, err := h.src.Read(h.buf[:])
-	for n == 0 && err == nil {
-		n, err = h.src.Read(h.buf[:])
+	h.n, h.err = 0, nil
+	for h.n == 0 && h.err == nil {
+		h.n, h.err = h.src.Read(h.buf[:])
 	}
-	h.n = n
-	if err == io.EOF || n > 0 {
+	if h.n > 0 || h.err == io.EOF {
 		return nil // an error beside bytes comes again with the next read
 	}
-	return err
+	h.dropBuffer()
+	return h.err
 }
 
 // tryRead is called by raw until it returns true, each time src may have
@@ -153,12 +148,15 @@ func (h *half) read() error {
 func (h *half) tryRead(fd uintptr) bool {
 	h.buf = buffers.Get().(*buffer)
 	h.n, h.err = retry(func() (int, error) { return unix.Read(int(fd), h.buf[:]) })
-	if h.err == unix.EAGAIN {
-		buffers.Put(h.buf)
-		h.buf = nil
-		return false
+	if h.err != nil {
+		h.dropBuffer()
 	}
-	return true
+	return h.err != unix.EAGAIN
+}
+
+func (h *half) dropBuffer() {
+	buffers.Put(h.buf)
+	h.buf = nil
 }
 
 // queued waits until src has something, and says how much; zero is its end.

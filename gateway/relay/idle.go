@@ -21,8 +21,8 @@ type idleWatch struct {
 	mu      sync.Mutex // guards the fields below
 	timer   *time.Timer
 	stopped bool
-	seen    uint64
-	quiet   int // checks in a row that found nothing new
+	seen    uint64 // progress at the last check; the first is soon enough
+	quiet   int    // checks in a row that found nothing new
 }
 
 // watchIdle starts watching f; an idle time of zero is no limit.
@@ -33,7 +33,6 @@ func watchIdle(f *flow, idle time.Duration) *idleWatch {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.seen = f.progress()
 	w.timer = time.AfterFunc(w.period(), w.check)
 	return w
 }
