@@ -35,6 +35,7 @@ type opening struct {
 	client   *net.TCPConn
 	upstream net.Conn       // nil until dialled
 	verdict  policy.Verdict // of what upstream was dialled for
+	host     string         // that upstream was dialled by; empty: the address
 	head     []byte         // read from the client already
 	answer   []byte         // read from upstream already
 	buf      *[]byte        // head's memory
@@ -62,22 +63,17 @@ func (o *opening) recycle() {
 // flow. A client that stays silent is dialled by its address meanwhile; if its
 // server speaks first, nothing is left to be told.
 func (o *opening) listen(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { relay.Abort(o.client) })
+	defer stop()
 	o.buf = headBuffers.Get().(*[]byte)
 	err := o.read(time.Now().Add(silence))
-	spoke := err == nil
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		spoke, err = o.wait(ctx)
-	}
-	if spoke {
-		o.hear()
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil // the client only wants to listen
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return o.wait(ctx)
+	case broken(err):
 		return err
 	}
-	return o.client.SetReadDeadline(time.Time{})
+	return o.hear()
 }
 
 // read takes one piece from the client.
@@ -85,6 +81,11 @@ func (o *opening) read(deadline time.Time) error {
 	if err := o.client.SetReadDeadline(deadline); err != nil {
 		return err
 	}
+	return o.readMore()
+}
+
+// readMore takes one piece from the client, by the deadline that is set.
+func (o *opening) readMore() error {
 	n, err := o.client.Read((*o.buf)[len(o.head):])
 	o.head = (*o.buf)[:len(o.head)+n]
 	if n > 0 {
@@ -93,89 +94,103 @@ func (o *opening) read(deadline time.Time) error {
 	return err
 }
 
-// hear sniffs what the client says until that is told, or takes too long. What
-// cannot be told is left to its address.
-func (o *opening) hear() {
+// hear sniffs what the client says until that is told, or it ends, or takes
+// too long. What cannot be told is left to its address.
+func (o *opening) hear() error {
 	deadline := time.Now().Add(hesitation)
 	result, err := sniff.Stream(o.head)
 	for errors.Is(err, sniff.ErrMore) && len(o.head) < len(*o.buf) {
-		if o.read(deadline) != nil {
+		ended := o.read(deadline)
+		if broken(ended) {
+			return ended
+		}
+		if ended != nil {
 			break
 		}
 		result, err = sniff.Stream(o.head)
 	}
-	if err != nil {
-		result = sniff.Result{}
-	}
 	o.g.learn(o.plan.Policy, o.flow, result)
+	return nil
 }
 
 // wait dials for a silent client by its address and waits for whoever speaks
-// first. It says whether that was the client. If the address alone leads
-// nowhere, the client's words are waited for: a name could still save it.
-func (o *opening) wait(ctx context.Context) (clientSpoke bool, err error) {
+// first. If the address alone leads nowhere, the client's words are waited for:
+// a name could still save it.
+func (o *opening) wait(ctx context.Context) error {
 	began := time.Now()
 	silent := *o.flow
 	o.g.learn(o.plan.Policy, &silent, sniff.Result{})
-	o.verdict, err = o.g.decide(ctx, o.plan.Policy, &silent)
-	if err == nil {
-		o.upstream, err = o.g.dialTCP(ctx, o.plan, &silent, o.verdict)
-	}
-	if err != nil {
-		heard := o.read(began.Add(patience))
-		if heard == nil {
-			return true, nil
+	if err := o.settle(ctx, &silent); err != nil {
+		if o.read(began.Add(patience)) != nil {
+			return err
 		}
-		return false, err
+		return o.hear()
 	}
-	if o.firstWord() {
-		return true, nil
+	client, err := o.firstWord()
+	if client {
+		return o.hear()
 	}
 	*o.flow = silent
-	return false, nil
+	return err
 }
 
 // firstWord waits for the client or the server to speak and says whether it
-// was the client. An end of either side counts as its word.
-func (o *opening) firstWord() (client bool) {
-	heard := make(chan struct{})
-	buf := make([]byte, 2048)
+// was the client alone. An end of either side counts as its word; a reset is
+// told only once by the kernel, so it is passed on from here.
+func (o *opening) firstWord() (client bool, err error) {
+	// Set before the server is listened to, which ends it by another.
+	o.client.SetReadDeadline(time.Now().Add(o.g.cfg.Limits.TCPIdle))
+	heard := make(chan error, 1)
 	go func() {
-		defer close(heard)
-		n, _ := o.upstream.Read(buf)
+		buf := make([]byte, 2048)
+		n, err := o.upstream.Read(buf)
 		o.answer = buf[:n]
-		o.client.SetReadDeadline(time.Unix(1, 0)) // wake the reader below
+		o.client.SetReadDeadline(longAgo)
+		heard <- err
 	}()
-	err := o.read(time.Now().Add(o.g.cfg.Limits.TCPIdle))
-	o.upstream.SetReadDeadline(time.Unix(1, 0))
-	<-heard
-	o.upstream.SetReadDeadline(time.Time{})
-	o.client.SetReadDeadline(time.Time{})
-	return err == nil && len(o.answer) == 0
+	err = o.readMore()
+	o.upstream.SetReadDeadline(longAgo)
+	answered := <-heard
+	switch {
+	case broken(err):
+		return false, err
+	case broken(answered):
+		return false, answered
+	}
+	return err == nil && len(o.answer) == 0, nil
 }
 
-// settle takes the final verdict and makes upstream the connection for it: the
-// one dialled while the client was silent, if it is the same way to the same
-// place, else a new one.
-func (o *opening) settle(ctx context.Context) error {
+// longAgo is a deadline that wakes a reader.
+var longAgo = time.Unix(1, 0)
+
+// broken says whether a read failed otherwise than by an end, after which the
+// client may still want to listen, or a deadline.
+func broken(err error) bool {
+	return err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// settle takes the verdict on f and makes upstream the connection for it: the
+// one there is, if it goes the same way to the same place, else a new one.
+func (o *opening) settle(ctx context.Context, f *flow) error {
 	if len(o.answer) > 0 {
 		return nil // the server has spoken: the way is taken
 	}
-	v, err := o.g.decide(ctx, o.plan.Policy, o.flow)
+	v, err := o.g.decide(ctx, o.plan.Policy, f)
+	same := v.Outbound == o.verdict.Outbound
+	o.verdict = v
 	if err != nil {
-		o.verdict = v
 		return err
 	}
+	host, to := o.g.target(f, v)
 	if o.upstream != nil {
-		if host, _ := o.g.target(o.flow, v); v.Outbound == o.verdict.Outbound && host == "" {
-			o.verdict = v
+		if same && host == o.host {
 			return nil
 		}
 		relay.Abort(o.upstream)
 		o.upstream = nil
 	}
-	o.verdict = v
-	o.upstream, err = o.g.dialTCP(ctx, o.plan, o.flow, v)
+	o.host = host
+	o.upstream, err = o.g.dialTCP(ctx, o.plan, v, host, to)
 	return err
 }
 

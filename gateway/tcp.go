@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/fairlead/fairlead/gateway/policy"
@@ -22,14 +23,14 @@ var (
 func (g *Gateway) carryTCP(ctx context.Context, client *net.TCPConn) {
 	began := time.Now()
 	src, dst := tproxy.Endpoints(client)
-	p := g.plan.Load().Policy
-	f, err := g.identify(p, src, dst, policy.TCP)
+	plan := g.plan.Load()
+	f, err := g.identify(plan.Policy, src, dst, policy.TCP)
 	defer g.release(&f)
 
 	var v policy.Verdict
 	var stats relay.Stats
 	if err == nil {
-		v, stats, err = g.admitTCP(ctx, &f, client)
+		v, stats, err = g.admitTCP(ctx, plan, &f, client)
 	}
 	if err != nil {
 		relay.Abort(client)
@@ -39,18 +40,17 @@ func (g *Gateway) carryTCP(ctx context.Context, client *net.TCPConn) {
 }
 
 // admitTCP counts the connection against its device's share and carries it.
-func (g *Gateway) admitTCP(ctx context.Context, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
+func (g *Gateway) admitTCP(ctx context.Context, plan *Plan, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
 	key := keyOf(f.device)
 	if !g.tcp.enter(key) {
 		return policy.Verdict{}, relay.Stats{}, errTooMany
 	}
 	defer g.tcp.leave(key)
-	return g.relayTCP(ctx, f, client)
+	return g.relayTCP(ctx, plan, f, client)
 }
 
 // relayTCP names, decides, dials and relays.
-func (g *Gateway) relayTCP(ctx context.Context, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
-	plan := g.plan.Load()
+func (g *Gateway) relayTCP(ctx context.Context, plan *Plan, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
 	o := opening{g: g, plan: plan, flow: f, client: client}
 	defer o.close()
 	if telling(plan, f) {
@@ -58,7 +58,7 @@ func (g *Gateway) relayTCP(ctx context.Context, f *flow, client *net.TCPConn) (p
 			return o.verdict, relay.Stats{}, err
 		}
 	}
-	if err := o.settle(ctx); err != nil {
+	if err := o.settle(ctx, f); err != nil {
 		return o.verdict, relay.Stats{}, err
 	}
 	head, err := o.exchangeHeads()
@@ -73,8 +73,8 @@ func (g *Gateway) relayTCP(ctx context.Context, f *flow, client *net.TCPConn) (p
 	return o.verdict, stats, err
 }
 
-// dialTCP opens the way that a verdict names.
-func (g *Gateway) dialTCP(ctx context.Context, plan *Plan, f *flow, v policy.Verdict) (net.Conn, error) {
+// dialTCP opens the way that a verdict names, to a target.
+func (g *Gateway) dialTCP(ctx context.Context, plan *Plan, v policy.Verdict, host string, to netip.AddrPort) (net.Conn, error) {
 	if v.Kind == policy.Reject {
 		return nil, errRefused
 	}
@@ -84,7 +84,6 @@ func (g *Gateway) dialTCP(ctx context.Context, plan *Plan, f *flow, v policy.Ver
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
-	host, to := g.target(f, v)
 	c, err := out.DialTCP(ctx, host, to)
 	g.tally.dialled(v.Outbound, err)
 	if err != nil {
