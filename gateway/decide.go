@@ -68,8 +68,8 @@ func (g *Gateway) learn(p *policy.Policy, f *flow, r sniff.Result) {
 }
 
 // agreed is the latest of the names that DNS gave for the address, if every
-// one of them leaves the same way, and otherwise none: a guess between two
-// ways would be wrong half of the time.
+// one of them is sure to leave the same way, and otherwise none: a guess between
+// two ways would be wrong half of the time.
 func (g *Gateway) agreed(p *policy.Policy, f *flow, names []string) string {
 	if len(names) == 0 {
 		return ""
@@ -79,7 +79,7 @@ func (g *Gateway) agreed(p *policy.Policy, f *flow, names []string) string {
 	way := p.Decide(facts).Outbound
 	for _, name := range names[1:] {
 		facts.Host = name
-		if p.Decide(facts).Outbound != way {
+		if v := p.Decide(facts); v.NeedsAddr || v.Outbound != way {
 			return ""
 		}
 	}

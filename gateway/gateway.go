@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/gateway/policy"
-	"github.com/fairlead/fairlead/gateway/tproxy"
 )
 
 // PacketConn is one UDP mapping that many peers share. It is an alias, so that
@@ -52,6 +51,12 @@ type Devices interface {
 	Device(addr netip.Addr) policy.Device
 }
 
+// Sender sends to clients from addresses that are not ours.
+type Sender interface {
+	Send(payload []byte, from, to netip.AddrPort) error
+	Unreachable(client, dialled netip.AddrPort) error // as if nothing answered at dialled
+}
+
 // Resolver finds a name's addresses through one upstream, for rules with
 // resolve '1'.
 type Resolver interface {
@@ -69,10 +74,10 @@ type Plan struct {
 // Limits bound what clients can make the gateway hold.
 type Limits struct {
 	TCP          int           // relayed connections; one device may have two thirds of them
-	UDP          int           // relayed UDP flows; one device may have a quarter, its oldest idle one makes room
+	UDP          int           // relayed UDP flows; one client address may have a quarter, its oldest idle one makes room
 	TCPIdle      time.Duration // a connection without a byte either way is closed after this
 	UDPIdle      time.Duration // likewise a UDP flow; RFC 4787 REQ-5 asks for two minutes at least
-	PendingUDP   int           // flows whose way is not decided yet
+	PendingUDP   int           // flows whose way is not decided yet; one client may have half of them
 	PendingBytes int           // datagram bytes that one of them may hold
 }
 
@@ -93,7 +98,7 @@ type Config struct {
 	History History
 	Devices Devices
 	Resolve Resolver
-	Sender  *tproxy.Sender
+	Sender  Sender
 	Log     *slog.Logger
 	Limits  Limits // zero: what suits a router with 128 MB
 }

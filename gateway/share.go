@@ -19,10 +19,12 @@ const (
 // share is what one client has of the UDP flows. Its fields are guarded by
 // sessions.mu.
 type share struct {
-	flows  *list.List // of *udpFlow, oldest first
-	where  map[*udpFlow]*list.Element
-	tokens float64
-	filled time.Time
+	flows *list.List // of *udpFlow, oldest first
+	where map[*udpFlow]*list.Element
+
+	pending int // of flows
+	tokens  float64
+	filled  time.Time
 }
 
 // admit makes a new flow and counts it against its client. Where the client
@@ -30,12 +32,15 @@ type share struct {
 // room. The caller holds sessions.mu; nil means that there is no room.
 func (s *sessions) admit(key udpKey) *udpFlow {
 	limits := s.g.cfg.Limits
+	if s.pending >= limits.PendingUDP || len(s.flows) >= limits.UDP {
+		return nil // before anything is kept of a sender that may be forged
+	}
 	sh := s.shares[key.client.Addr()]
 	if sh == nil {
 		sh = &share{flows: list.New(), where: make(map[*udpFlow]*list.Element), tokens: newFlowsBurst, filled: time.Now()}
 		s.shares[key.client.Addr()] = sh
 	}
-	if !sh.take() || s.pending >= limits.PendingUDP || len(s.flows) >= limits.UDP {
+	if !sh.take() || sh.pending >= limits.PendingUDP/2 {
 		return nil
 	}
 	if sh.flows.Len() >= limits.UDP/4 {
@@ -47,6 +52,7 @@ func (s *sessions) admit(key udpKey) *udpFlow {
 	sh.where[f] = sh.flows.PushBack(f)
 	s.flows[key] = f
 	s.pending++
+	sh.pending++
 	return f
 }
 

@@ -21,7 +21,8 @@ const (
 	// refusedFor is how long a refused flow is remembered, so that a client
 	// that goes on sending does not cause a dial with every datagram.
 	refusedFor = 2 * time.Second
-	// maxDatagram is the longest datagram relayed towards a client.
+	// maxDatagram is the longest datagram relayed towards a client; a longer one
+	// is dropped, not cut.
 	maxDatagram = 4096
 )
 
@@ -124,9 +125,10 @@ func (s *sessions) deliver(ctx context.Context, payload []byte, client, dialled 
 }
 
 // opened counts a flow no longer as pending.
-func (s *sessions) opened() {
+func (s *sessions) opened(f *udpFlow) {
 	s.mu.Lock()
 	s.pending--
+	f.share.pending--
 	s.mu.Unlock()
 }
 
@@ -142,7 +144,7 @@ func (s *sessions) remove(f *udpFlow) {
 		if m.users--; m.users > 0 {
 			m = nil
 		} else {
-			delete(s.mappings, m.key)
+			s.forget(m)
 		}
 	}
 	s.mu.Unlock()
@@ -188,14 +190,15 @@ type mapping struct {
 // mapping gives the mapping that f shares, opening it if f is the first.
 func (s *sessions) mapping(ctx context.Context, f *udpFlow, outbound string, out Outbound) (*mapping, error) {
 	key := mappingKey{f.key.client, outbound, f.key.dialled.Addr().Is6()}
-	if m := s.join(key, nil); m != nil {
+	if m := s.join(f, key, nil); m != nil {
 		return m, nil
 	}
 	conn, err := out.ListenUDP(ctx, key.v6)
+	s.g.tally.dialled(outbound, err)
 	if err != nil {
 		return nil, err
 	}
-	m := s.join(key, conn)
+	m := s.join(f, key, conn)
 	if m.conn != conn {
 		conn.Close() // another flow of this socket was faster
 		return m, nil
@@ -204,8 +207,8 @@ func (s *sessions) mapping(ctx context.Context, f *udpFlow, outbound string, out
 	return m, nil
 }
 
-// join takes a place in the mapping of key; with a conn, it is made if missing.
-func (s *sessions) join(key mappingKey, conn PacketConn) *mapping {
+// join gives f a place in the mapping of key; with a conn, it is made if missing.
+func (s *sessions) join(f *udpFlow, key mappingKey, conn PacketConn) *mapping {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.mappings[key]
@@ -217,6 +220,7 @@ func (s *sessions) join(key mappingKey, conn PacketConn) *mapping {
 		s.mappings[key] = m
 	}
 	m.users++
+	f.mapping = m
 	return m
 }
 
@@ -225,7 +229,7 @@ func (s *sessions) join(key mappingKey, conn PacketConn) *mapping {
 // the mapping is closed, or when its outbound breaks; then the client's next
 // datagram opens a new one.
 func (s *sessions) pump(m *mapping) {
-	buf := make([]byte, maxDatagram)
+	buf := make([]byte, maxDatagram+1)
 	for {
 		n, from, err := m.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
@@ -233,6 +237,9 @@ func (s *sessions) pump(m *mapping) {
 			return
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		if from.Addr().Is4() == m.key.v6 || n > maxDatagram {
+			continue // a node may say what it likes
+		}
 		s.mu.Lock()
 		f := s.flows[udpKey{m.key.client, from}]
 		s.mu.Unlock()
@@ -246,7 +253,18 @@ func (s *sessions) pump(m *mapping) {
 	}
 }
 
+// forget keeps new flows from joining a mapping. The caller holds s.mu.
+func (s *sessions) forget(m *mapping) {
+	if s.mappings[m.key] == m {
+		delete(s.mappings, m.key)
+	}
+}
+
+// closeUsers ends the flows of a mapping that has ended.
 func (s *sessions) closeUsers(m *mapping, err error) {
+	s.mu.Lock()
+	s.forget(m)
+	s.mu.Unlock()
 	for _, f := range s.all() {
 		if f.uses(m) {
 			f.close(err)
@@ -332,7 +350,7 @@ func (f *udpFlow) forward(payload []byte) {
 // open names, decides and dials, and then sends what was held.
 func (f *udpFlow) open(ctx context.Context) {
 	err := f.dial(ctx)
-	f.s.opened()
+	f.s.opened(f)
 	if err != nil {
 		f.refuse(err)
 		return
@@ -389,9 +407,6 @@ func (f *udpFlow) connect(ctx context.Context, plan *Plan, fl *flow, v policy.Ve
 		if err != nil {
 			return err
 		}
-		f.s.mu.Lock()
-		f.mapping = m
-		f.s.mu.Unlock()
 		f.ready(nil, func(b []byte) error {
 			_, err := m.conn.WriteToUDPAddrPort(b, f.key.dialled)
 			return err
@@ -419,7 +434,7 @@ func (f *udpFlow) ready(conn net.Conn, send func([]byte) error) {
 // pump carries what comes back through the flow's own mapping; whoever the
 // node says it is from, the client sees the address that it sent to.
 func (f *udpFlow) pump(conn net.Conn) {
-	buf := make([]byte, maxDatagram)
+	buf := make([]byte, maxDatagram+1)
 	for {
 		n, err := conn.Read(buf)
 		if err != nil {
@@ -428,6 +443,9 @@ func (f *udpFlow) pump(conn net.Conn) {
 			}
 			f.close(err)
 			return
+		}
+		if n > maxDatagram {
+			continue
 		}
 		f.touch()
 		f.rx.Add(int64(n))
