@@ -117,6 +117,7 @@ func (s *Sender) Unreachable(client, dialled netip.AddrPort) error {
 // putIP writes the header in front of the payload that packet already holds.
 func putIP(packet []byte, proto byte, from, to netip.Addr) {
 	if to.Is6() {
+		clear(packet[:ip6Header])
 		packet[0] = 6 << 4
 		binary.BigEndian.PutUint16(packet[4:], uint16(len(packet)-ip6Header))
 		packet[6], packet[7] = proto, hopLimit
