@@ -51,10 +51,12 @@ type daemon struct {
 	listeners listeners
 	router    *dnsrouter.Router
 	gateway   *gateway.Gateway
+	hurts     hurts
 
-	mu   sync.Mutex // guards the fields below, and makes changes one at a time
-	gen  *generation
-	home []netip.Prefix
+	mu       sync.Mutex // guards the fields below, and makes changes one at a time
+	gen      *generation
+	home     []netip.Prefix
+	warnings []string // of what was found while running
 }
 
 // listeners are the transparent sockets, for IPv4 and IPv6 each.
@@ -66,7 +68,7 @@ type listeners struct {
 // start brings a daemon up, or leaves nothing behind. The kernel is changed
 // last, in one transaction, when everything that it will send packets to is there.
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (d *daemon, err error) {
-	d = &daemon{log: log, level: level, file: cfg.File, began: time.Now()}
+	d = &daemon{log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts()}
 	defer func() {
 		if err != nil {
 			d.undo()
@@ -218,7 +220,7 @@ func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
 	if len(changed) > 0 {
 		d.log.Info("bridge netfilter is off while fairlead runs: it would take diverted packets away", "sysctls", changed)
 	}
-	return route.Apply(route.Config{Fake4: cfg.DNS.Fake4, Fake6: cfg.DNS.Fake6})
+	return route.Apply(d.gen.routes())
 }
 
 func bridgeState(stateDir string) string { return filepath.Join(stateDir, "sysctl") }
@@ -236,16 +238,17 @@ func (d *daemon) install() error {
 	if err != nil {
 		return err
 	}
-	var fakes [][2]netip.Addr
-	for slot := range d.pool.All() {
-		v4, v6 := d.pool.Addrs(slot)
-		fakes = append(fakes, [2]netip.Addr{v4, v6})
-	}
-	if err := d.table.Install(ruleset, fakes); err != nil {
+	if err := d.table.Install(ruleset, d.fakes()); err != nil {
 		return err
 	}
 	d.router.Renewed()
 	return nil
+}
+
+// warn logs a finding and shows it in the status. The caller holds the lock.
+func (d *daemon) warn(what string) {
+	d.log.Error(what)
+	d.warnings = append(d.warnings, what)
 }
 
 // undo takes back whatever a start or a run did, in the reverse order, so that

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 	"github.com/fairlead/fairlead/nft"
 	"github.com/fairlead/fairlead/nft/mark"
+	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
 	"github.com/fairlead/fairlead/openwrt/lease"
 )
@@ -185,6 +186,11 @@ func (g *generation) members(names *lease.Book) []nft.Members {
 		all = append(all, m)
 	}
 	return all
+}
+
+// routes are the rules and routes that deliver what the table diverts.
+func (g *generation) routes() route.Config {
+	return route.Config{Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6}
 }
 
 func (g *generation) dnsPlan() *dnsrouter.Plan {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/nft"
 	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
 )
@@ -102,7 +102,7 @@ func (d *daemon) run(ctx context.Context) error {
 // parts are what runs side by side. Each ends with its context.
 func (d *daemon) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{
-		d.beat, d.watchAddresses, d.watchSignals, d.control,
+		d.beat, d.watchTable, d.watchRoutes, d.heal, d.watchSignals, d.control,
 		d.devices.Serve, d.gateway.Sweep, d.router.Sweep,
 		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
 	}
@@ -121,8 +121,7 @@ func (d *daemon) parts() []func(context.Context) error {
 	return parts
 }
 
-// beat tells the kernel each second that we are alive, and makes the table
-// anew if somebody removed it.
+// beat tells the kernel each second that we are alive.
 func (d *daemon) beat(ctx context.Context) error {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
@@ -133,25 +132,9 @@ func (d *daemon) beat(ctx context.Context) error {
 		case <-t.C:
 		}
 		if err := d.table.Beat(); err != nil {
-			d.repair(ctx, err)
+			d.log.Debug("beating", "err", err)
+			tell(d.hurts.table, nft.Disturbance{}) // its event may have been lost
 		}
-	}
-}
-
-// repair installs what is missing in the kernel.
-func (d *daemon) repair(ctx context.Context, cause error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if ctx.Err() != nil {
-		return
-	}
-	d.log.Warn("the table is not as we left it; installing it anew", "cause", cause)
-	cfg := d.gen.cfg
-	if err := route.Apply(route.Config{Fake4: cfg.DNS.Fake4, Fake6: cfg.DNS.Fake6}); err != nil {
-		d.log.Error("repairing", "err", err)
-	}
-	if err := d.install(); err != nil {
-		d.log.Error("repairing", "err", err)
 	}
 }
 
@@ -249,34 +232,4 @@ func (d *daemon) membersChanged() {
 			d.log.Warn("telling the kernel of a client's devices", "client", d.gen.sections[i].Name, "err", err)
 		}
 	}
-}
-
-// addressesChanged tells the kernel which prefixes are not to be diverted.
-func (d *daemon) addressesChanged(ctx context.Context) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if ctx.Err() != nil {
-		return
-	}
-	home, _, err := route.Connected(d.gen.devices)
-	if err == nil && !equal(home, d.home) {
-		err = d.table.SetHome(home)
-	}
-	if err != nil {
-		d.log.Warn("following this machine's addresses", "err", err)
-		return
-	}
-	d.home = home
-}
-
-func equal(a, b []netip.Prefix) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }

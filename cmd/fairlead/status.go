@@ -48,7 +48,7 @@ type dnsStatus struct {
 
 func (d *daemon) status() status {
 	d.mu.Lock()
-	gen := d.gen
+	gen, warnings := d.gen, slices.Clone(d.warnings)
 	d.mu.Unlock()
 	g, dns := d.gateway.Status(), d.router.Status()
 	s := status{
@@ -65,6 +65,7 @@ func (d *daemon) status() status {
 	for _, w := range gen.cfg.Warnings {
 		s.Warnings = append(s.Warnings, w.String())
 	}
+	s.Warnings = append(s.Warnings, warnings...)
 	if n := d.pool.Stats().Exhausted; n > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d names were answered with real addresses because every fake one is in use: widen dns.fakeip_range", n))
 	}

@@ -1,0 +1,120 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Disturbance is a deletion in our table that was not ours.
+type Disturbance struct {
+	By       uint32 // netlink port of who did it, as a rule the process's id; 0: unknown
+	Elements bool   // only elements were deleted, which Present does not see
+}
+
+// watchBuffer holds the events of a burst, such as the flush of a large table.
+const watchBuffer = 1 << 20
+
+// Watch calls disturbed for each deletion in our table that another socket
+// asked for, until ctx ends. When events were lost, it calls it with a
+// Disturbance that knows nothing. An error means that the kernel cannot be
+// listened to any more; the caller listens anew.
+func (t *Table) Watch(ctx context.Context, disturbed func(Disturbance)) error {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{
+		NetNS: t.netns, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1),
+	})
+	if err != nil {
+		return fmt.Errorf("listening to nf_tables: %w", err)
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_ = c.SetReadBuffer(watchBuffer) // less will do, with more events lost
+	for {
+		events, err := c.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENOBUFS):
+			disturbed(Disturbance{})
+			continue
+		case err != nil:
+			return fmt.Errorf("listening to nf_tables: %w", err)
+		}
+		if d, ok := t.disturbance(events); ok {
+			disturbed(d)
+		}
+	}
+}
+
+// disturbance sums up what others deleted in our table.
+func (t *Table) disturbance(events []netlink.Message) (d Disturbance, found bool) {
+	own := t.port()
+	for _, e := range events {
+		elements, deletion := deletes(e)
+		if !deletion || e.Header.PID == own || e.Header.PID == 0 || tableOf(e) != TableName {
+			continue
+		}
+		d.By = e.Header.PID
+		d.Elements = elements && (!found || d.Elements)
+		found = true
+	}
+	return d, found
+}
+
+// deletes tells the events that take something away.
+func deletes(e netlink.Message) (elements, ok bool) {
+	if e.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES {
+		return false, false
+	}
+	switch e.Header.Type & 0xff {
+	case unix.NFT_MSG_DELTABLE, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELSET:
+		return false, true
+	case unix.NFT_MSG_DELSETELEM:
+		return true, true
+	}
+	return false, false
+}
+
+// tableOf reads the name of the table, which is attribute 1 of every event
+// about one (linux/netfilter/nf_tables.h).
+func tableOf(e netlink.Message) string {
+	if len(e.Data) < 4 { // struct nfgenmsg
+		return ""
+	}
+	ad, err := netlink.NewAttributeDecoder(e.Data[4:])
+	if err != nil {
+		return ""
+	}
+	for ad.Next() {
+		if ad.Type() == unix.NFTA_TABLE_NAME {
+			return ad.String()
+		}
+	}
+	return ""
+}
+
+// port is the netlink port that our own transactions come from; 0: none yet.
+func (t *Table) port() (port uint32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wire.conn == nil {
+		return 0
+	}
+	raw, err := t.wire.conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	raw.Control(func(fd uintptr) {
+		if sa, err := unix.Getsockname(int(fd)); err == nil {
+			if nl, ok := sa.(*unix.SockaddrNetlink); ok {
+				port = nl.Pid
+			}
+		}
+	})
+	return port
+}
