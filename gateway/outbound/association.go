@@ -52,6 +52,11 @@ func (s *SOCKS5) associate(ctx context.Context) (*association, error) {
 		control.Close()
 		return nil, fmt.Errorf("opening a socket to the node's UDP relay: %w", err)
 	}
+	// Nothing is sent on a control connection that would tell that the node has
+	// gone without a word, so this does, after 30 s.
+	control.(*net.TCPConn).SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
+	})
 	go a.watch()
 	return a, nil
 }
