@@ -1,6 +1,7 @@
 package nstest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -83,17 +84,24 @@ func (n *NS) Enslave(port, bridge string) error {
 // attaches the queue some time after the carrier is reported, and drops what is
 // sent until then (net/core/link_watch.c); a lost first packet costs a second.
 func (n *NS) settle(dev string) error {
-	const interval, patience = time.Millisecond, 5 * time.Second
-	for deadline := time.Now().Add(patience); ; {
+	return until("waiting for "+dev+" in "+n.name+" to send", func() (bool, error) {
 		link, err := n.link(dev)
-		if err != nil {
-			return err
-		}
-		switch state := link.Attrs().OperState; {
-		case state == netlink.OperUp:
+		return err == nil && link.Attrs().OperState == netlink.OperUp, err
+	})
+}
+
+// until asks again and again, because what is waited for tells nobody.
+func until(what string, done func() (bool, error)) error {
+	const interval, patience = 200 * time.Microsecond, 5 * time.Second
+	for deadline := time.Now().Add(patience); ; {
+		ok, err := done()
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", what, err)
+		case ok:
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("waiting for %s in %s: its state is %v after %v", dev, n.name, state, patience)
+			return fmt.Errorf("%s: not within %v", what, patience)
 		}
 		time.Sleep(interval)
 	}
@@ -138,7 +146,18 @@ func (n *NS) Addr(dev string, p netip.Prefix) error {
 	if err := n.handle.AddrAdd(link, addr); err != nil {
 		return fmt.Errorf("giving %s in %s the address %s: %w", dev, n.name, p, err)
 	}
-	return nil
+	if p.Addr().Is4() || link.Attrs().Flags&net.FlagUp == 0 {
+		return nil
+	}
+	// Even without duplicate address detection, the kernel takes packets for an
+	// IPv6 address only once a work queue has run (net/ipv6/addrconf.c).
+	return until(fmt.Sprintf("waiting for %s to be an address of %s", p.Addr(), n.name), func() (bool, error) {
+		routes, err := n.handle.RouteGet(p.Addr().AsSlice())
+		if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+			return false, nil
+		}
+		return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL, err
+	})
 }
 
 // Route sends a prefix through a gateway that is on a link already.

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -272,5 +275,29 @@ func TestClosingAWorldLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(w.Dir); !os.IsNotExist(err) {
 		t.Errorf("the world's directory %s is still there", w.Dir)
+	}
+}
+
+func TestTheWorldStandsWithoutPrivilege(t *testing.T) {
+	if os.Getuid() != 0 || os.Getenv("FAIRLEAD_IN_USER_NAMESPACE") != "" {
+		world(t, lab.Options{}) // this very run is without
+		return
+	}
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "lab")
+	ok(t, err)
+	defer os.RemoveAll(dir)
+	ok(t, os.Chmod(dir, 0o755))
+	program, err := os.ReadFile("/proc/self/exe")
+	ok(t, err)
+	path := filepath.Join(dir, "lab.test")
+	ok(t, os.WriteFile(path, program, 0o755))
+
+	cmd := exec.Command(path, "-test.run", "^TestWebServersSayWhoConnected$|^TestAPlainRouterLeaks$|^TestTheDaemonRunsInTheRouter$", "-test.v")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.Count(string(out), "\n--- PASS: ") != 3 {
+		t.Errorf("running as nobody: %v, want three tests to pass\n%s", err, out)
 	}
 }
