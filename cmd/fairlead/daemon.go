@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead/fairlead/cmd/fairlead/doctor"
 	"github.com/fairlead/fairlead/dnsrouter"
 	"github.com/fairlead/fairlead/dnsrouter/fakeip"
 	"github.com/fairlead/fairlead/gateway"
@@ -56,7 +57,8 @@ type daemon struct {
 	mu       sync.Mutex // guards the fields below, and makes changes one at a time
 	gen      *generation
 	home     []netip.Prefix
-	warnings []string // of what was found while running
+	warnings []string // of what happened while running
+	findings []doctor.Finding
 }
 
 // listeners are the transparent sockets, for IPv4 and IPv6 each.

@@ -33,6 +33,7 @@ func commands() []command {
 		{"explain", "[--json] --client WHO NAME[:PORT[/udp]]", "say what would happen, and why", explainCommand},
 		{"status", "[--json]", "show what the running gateway does", statusCommand},
 		{"reload", "", "make the running gateway read its configuration again", reloadCommand},
+		{"doctor", "[--json]", "look for what on this machine will break the gateway", doctorCommand},
 		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},
 		{"demo", "", "show the gateway at work between namespaces of this machine", demoCommand},
 		{"version", "", "print the version", versionCommand},

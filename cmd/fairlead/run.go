@@ -102,7 +102,7 @@ func (d *daemon) run(ctx context.Context) error {
 // parts are what runs side by side. Each ends with its context.
 func (d *daemon) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{
-		d.beat, d.watchTable, d.watchRoutes, d.heal, d.watchSignals, d.control,
+		d.beat, d.watchTable, d.watchRoutes, d.heal, d.examine, d.watchSignals, d.control,
 		d.devices.Serve, d.gateway.Sweep, d.router.Sweep,
 		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
 	}
@@ -181,6 +181,9 @@ func (d *daemon) reload(ctx context.Context) error {
 	}
 	ruleset, err := next.ruleset(home, d.names)
 	if err != nil {
+		return err
+	}
+	if err := route.Apply(next.routes()); err != nil {
 		return err
 	}
 	// Addresses that the new policy no longer sends directly leave the maps

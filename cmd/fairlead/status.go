@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/doctor"
 )
 
 // status is what `fairlead status --json` prints.
@@ -49,6 +51,11 @@ type dnsStatus struct {
 func (d *daemon) status() status {
 	d.mu.Lock()
 	gen, warnings := d.gen, slices.Clone(d.warnings)
+	for _, f := range d.findings {
+		if f.Severity != doctor.Note {
+			warnings = append(warnings, f.Code+": "+f.What+"; "+f.Advice)
+		}
+	}
 	d.mu.Unlock()
 	g, dns := d.gateway.Status(), d.router.Status()
 	s := status{

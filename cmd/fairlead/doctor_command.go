@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/doctor"
+	"github.com/fairlead/fairlead/nft"
+	"github.com/fairlead/fairlead/nft/route"
+	"github.com/fairlead/fairlead/openwrt/config"
+)
+
+// examineEvery is how often a running daemon looks at its machine again: others
+// may come later.
+const examineEvery = 10 * time.Minute
+
+func doctorCommand(e env, args []string) int {
+	fs, file := flags(e, "doctor")
+	asJSON := fs.Bool("json", false, "print JSON")
+	if code, ok := parsed(fs, args, 0); !ok {
+		return code
+	}
+	cfg, err := config.Load(*file, false)
+	if err != nil {
+		return e.fail(err)
+	}
+	gen, err := newGeneration(cfg, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return e.fail(err)
+	}
+	defer gen.close()
+	findings := doctor.Examine(caseOf(gen, ask(*file, "status", nil) == nil))
+	if *asJSON {
+		e.printJSON(map[string]any{"findings": append([]doctor.Finding{}, findings...)})
+	} else {
+		for _, f := range findings {
+			fmt.Fprintf(e.out, "%-7s %s: %s\n        %s\n", f.Severity, f.Code, f.What, f.Advice)
+		}
+		if len(findings) == 0 {
+			fmt.Fprintln(e.out, "nothing found that would break fairlead")
+		}
+	}
+	if doctor.Broken(findings) {
+		return 1
+	}
+	return 0
+}
+
+// caseOf is this machine with a generation of the configuration.
+func caseOf(gen *generation, running bool) doctor.Case {
+	c := doctor.Case{Devices: gen.devices, Running: running, Kernel: doctor.Kernel{
+		Probe: probeKernel, Rivals: rivals, Clashes: route.Clashes, HardwareOffload: nft.HardwareOffload,
+		Connected: func(devices []string) (map[string][]netip.Prefix, error) {
+			_, lan, err := route.Connected(devices)
+			return lan, err
+		},
+		Exists: func(device string) bool { _, err := net.InterfaceByName(device); return err == nil },
+	}}
+	if seconds, err := strconv.ParseInt(built, 10, 64); err == nil && seconds > 0 {
+		c.Built = time.Unix(seconds, 0)
+	}
+	for _, o := range gen.cfg.Outbounds {
+		if o.Type == "interface" {
+			c.Interfaces = append(c.Interfaces, o.Device)
+		}
+	}
+	return c
+}
+
+func probeKernel() error {
+	table, err := nft.Open(nft.Options{})
+	if err != nil {
+		return err
+	}
+	defer table.Close()
+	return table.Probe()
+}
+
+func rivals() ([]doctor.Rival, error) {
+	found, err := nft.Rivals()
+	all := make([]doctor.Rival, len(found))
+	for i, r := range found {
+		all[i] = doctor.Rival(r)
+	}
+	return all, err
+}
+
+// examine looks at the machine at the start and while running, and logs what
+// is new.
+func (d *daemon) examine(ctx context.Context) error {
+	var known []doctor.Finding
+	for ctx.Err() == nil {
+		d.mu.Lock()
+		c := caseOf(d.gen, true)
+		d.mu.Unlock()
+		c.Kernel.Probe = func() error { return nil } // it runs: nothing is missing
+		findings := doctor.Examine(c)
+		for _, f := range findings {
+			if f.Severity != doctor.Note && !slices.Contains(known, f) {
+				d.log.Warn(f.What, "code", f.Code, "advice", f.Advice)
+			}
+		}
+		known = findings
+		d.mu.Lock()
+		d.findings = findings
+		d.mu.Unlock()
+		wait(ctx, examineEvery)
+	}
+	return nil
+}
