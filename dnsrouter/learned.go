@@ -75,9 +75,6 @@ func newLearned(sink AddrSink, plan *Plan) *learned {
 func (l *learned) answer(group policy.Client, name string, addrs []netip.Addr, ttl time.Duration, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if int(group) >= len(l.plan.Learns) {
-		return nil // a reload took the client's section away meanwhile
-	}
 	live := liveName{name: strings.Clone(name), with: addrs, until: now.Add(ttl + grace)}
 	for _, addr := range addrs {
 		if err := l.learn(group, addr, live, now); err != nil {
@@ -102,11 +99,15 @@ func (l *learned) learn(group policy.Client, addr netip.Addr, live liveName, now
 	if err := l.removeOthers(plan, addr, k, live); err != nil {
 		return err
 	}
-	if plan.Learns[group] && k.allDirect(plan, group, addr, now) {
+	if plan.learns(group) && k.allDirect(plan, group, addr, now) {
 		l.add(addr, k, element{group, live.until}, now)
 	}
 	return nil
 }
+
+// learns says whether the kernel has a way map for a client. A reload may have
+// taken the client's section away since its question was read.
+func (p *Plan) learns(c policy.Client) bool { return int(c) < len(p.Learns) && p.Learns[c] }
 
 // remember keeps the name, in place of an expired one if there is no room.
 func (k *known) remember(plan *Plan, addr netip.Addr, live liveName, now time.Time) {
@@ -197,7 +198,7 @@ func (l *learned) judgeAgain(plan *Plan) error {
 	var failed error
 	for addr, k := range l.addrs {
 		err := l.removeWhere(addr, k, func(g policy.Client) bool {
-			return int(g) >= len(plan.Learns) || !plan.Learns[g] || now.Before(k.more) || !k.allDirect(plan, g, addr, now)
+			return !plan.learns(g) || now.Before(k.more) || !k.allDirect(plan, g, addr, now)
 		})
 		if err != nil {
 			failed = err
