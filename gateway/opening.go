@@ -45,9 +45,11 @@ type opening struct {
 // back before the relaying begins, so that a long connection costs none.
 var headBuffers = sync.Pool{New: func() any { b := make([]byte, sniff.MaxStream); return &b }}
 
+// close ends an opening. A connection that was not joined is reset, like its
+// client.
 func (o *opening) close() {
 	if o.upstream != nil {
-		o.upstream.Close()
+		relay.Abort(o.upstream)
 	}
 	o.recycle()
 }
