@@ -280,9 +280,6 @@ func until(t *testing.T, within time.Duration, what string, done func() bool) {
 func (h *home) flowLine(t *testing.T, local net.Addr) map[string]string {
 	t.Helper()
 	mine := "client=" + local.String() + " "
-	if strings.Contains(mine, "[") {
-		mine = `client="` + local.String() + `" `
-	}
 	ok(t, h.daemon.WaitLog(h.ctx(), mine))
 	lines := h.flowLines(mine)
 	if len(lines) != 1 {
