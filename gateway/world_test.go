@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -431,13 +432,33 @@ func (w *tcpWorld) closeAll(of *way) {
 // connect is a client that dials addr.
 func (w *tcpWorld) connect(addr netip.Addr) *net.TCPConn {
 	w.t.Helper()
+	c, err := w.dial(addr)
+	ok(w.t, err)
+	return c
+}
+
+func (w *tcpWorld) dial(addr netip.Addr) (*net.TCPConn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	c, err := w.ns.Dial(ctx, "tcp4", netip.AddrPort{}, netip.AddrPortFrom(addr, w.port))
-	ok(w.t, err)
+	if err != nil {
+		return nil, err
+	}
 	w.t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(deadline))
-	return c.(*net.TCPConn)
+	return c.(*net.TCPConn), nil
+}
+
+// isReset fails unless a client of addr is reset, be it while it connects.
+func (w *tcpWorld) isReset(addr netip.Addr) {
+	w.t.Helper()
+	c, err := w.dial(addr)
+	if err == nil {
+		_, err = c.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		w.t.Errorf("the client of %s ended with %v, want %v", addr, err, syscall.ECONNRESET)
+	}
 }
 
 // dialled is the next dial of a way; its far end is closed with the test.
