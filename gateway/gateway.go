@@ -82,10 +82,12 @@ type Limits struct {
 }
 
 // defaultLimits suit a router with 128 MB.
-var defaultLimits = Limits{
-	TCP: 4096, UDP: 4096,
-	TCPIdle: 2 * time.Hour, UDPIdle: 3 * time.Minute,
-	PendingUDP: 256, PendingBytes: 8 << 10,
+func defaultLimits() Limits {
+	return Limits{
+		TCP: 4096, UDP: 4096,
+		TCPIdle: 2 * time.Hour, UDPIdle: 3 * time.Minute,
+		PendingUDP: 256, PendingBytes: 8 << 10,
+	}
 }
 
 // dialTime bounds a dial, so that a client hears within five seconds that a
@@ -116,7 +118,7 @@ type Gateway struct {
 // New returns a Gateway that follows plan.
 func New(cfg Config, plan *Plan) *Gateway {
 	if cfg.Limits == (Limits{}) {
-		cfg.Limits = defaultLimits
+		cfg.Limits = defaultLimits()
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, tcp: newCensus(cfg.Limits.TCP), tally: newTally()}
 	g.udp = newSessions(g)

@@ -147,11 +147,11 @@ func (o *opening) firstWord() (client bool, err error) {
 		buf := make([]byte, 2048)
 		n, err := o.upstream.Read(buf)
 		o.answer = buf[:n]
-		o.client.SetReadDeadline(longAgo)
+		o.client.SetReadDeadline(longAgo())
 		heard <- err
 	}()
 	err = o.readMore()
-	o.upstream.SetReadDeadline(longAgo)
+	o.upstream.SetReadDeadline(longAgo())
 	answered := <-heard
 	switch {
 	case broken(err):
@@ -163,7 +163,7 @@ func (o *opening) firstWord() (client bool, err error) {
 }
 
 // longAgo is a deadline that wakes a reader.
-var longAgo = time.Unix(1, 0)
+func longAgo() time.Time { return time.Unix(1, 0) }
 
 // broken says whether a read failed otherwise than by an end, after which the
 // client may still want to listen, or a deadline.

@@ -250,7 +250,7 @@ func TestFlowKeepsThePlanThatItBeganWith(t *testing.T) {
 }
 
 func TestDeviceThatHasItsShareOfConnectionsIsReset(t *testing.T) {
-	limits := defaultLimits
+	limits := defaultLimits()
 	limits.TCP = 3
 	w := serveTCP(t, newWorld(limits))
 	first := w.connect(literal)
