@@ -29,7 +29,10 @@ type association struct {
 	control   net.Conn
 	datagrams *sync.Pool // of *datagram
 	closed    atomic.Bool
-	ended     atomic.Bool   // by the node
+	ended     atomic.Bool  // by the node
+	heard     atomic.Int64 // when the relay last sent anything, in nanoseconds since began
+	began     time.Time
+	doubted   atomic.Bool   // the node is being asked whether it lives
 	watched   chan struct{} // closed when watch has returned
 
 	mu  sync.Mutex // guards the field below
@@ -54,9 +57,7 @@ func (s *SOCKS5) associate(ctx context.Context) (*association, error) {
 	}
 	// Nothing is sent on a control connection that would tell that the node has
 	// gone without a word, so this does, after 30 s.
-	control.(*net.TCPConn).SetKeepAliveConfig(net.KeepAliveConfig{
-		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
-	})
+	control.(*net.TCPConn).SetKeepAliveConfig(lazyProbes())
 	go a.watch()
 	return a, nil
 }
@@ -80,7 +81,7 @@ func (s *SOCKS5) openRelay(ctx context.Context, control net.Conn, bound endpoint
 		c.Close()
 		return nil, err
 	}
-	return &association{Conn: c, raw: raw, control: control, datagrams: &s.datagrams, watched: make(chan struct{})}, nil
+	return &association{Conn: c, raw: raw, control: control, datagrams: &s.datagrams, watched: make(chan struct{}), began: time.Now()}, nil
 }
 
 // watch ends the association with its control connection, on which nothing is
@@ -103,8 +104,43 @@ func (a *association) Close() error {
 	return err
 }
 
+// lazyProbes notice within 30 s that a node has gone without a word.
+func lazyProbes() net.KeepAliveConfig {
+	return net.KeepAliveConfig{
+		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
+	}
+}
+
+// unanswered is how long a client may send without an answer before the node is
+// asked whether it lives. Many a flow goes one way only, so silence proves
+// nothing. With the probes that follow, a node that vanished is known to be
+// dead within five seconds.
+const unanswered = 1500 * time.Millisecond
+
+// doubt has the kernel probe the control connection each second: two probes
+// that go unanswered end the association.
+func (a *association) doubt() {
+	if time.Since(a.began)-time.Duration(a.heard.Load()) < unanswered || !a.doubted.CompareAndSwap(false, true) {
+		return
+	}
+	if c, ok := a.control.(*net.TCPConn); ok {
+		c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2})
+	}
+}
+
+// trust notes that the relay sent something.
+func (a *association) trust() {
+	a.heard.Store(int64(time.Since(a.began)))
+	if a.doubted.Load() && a.doubted.CompareAndSwap(true, false) {
+		if c, ok := a.control.(*net.TCPConn); ok {
+			c.SetKeepAliveConfig(lazyProbes())
+		}
+	}
+}
+
 // send wraps a payload and hands it to the relay.
 func (a *association) send(header, payload []byte) (int, error) {
+	a.doubt()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.out = append(append(a.out[:0], header...), payload...)
@@ -144,6 +180,7 @@ func (a *association) receive(b []byte) (n int, from endpoint, err error) {
 			return 0, endpoint{}, fmt.Errorf("receiving from the node's UDP relay: %w", failed)
 		}
 		if err == nil {
+			a.trust()
 			return n, from, nil
 		}
 	}

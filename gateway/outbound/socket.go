@@ -43,17 +43,19 @@ func (s sockets) control(_, _ string, c syscall.RawConn) error {
 // dialer has MPTCP off, because such sockets cannot be spliced, and keep-alives
 // that hold a NAT's mapping but wake nobody each 15 s, as Go's default does.
 func (s sockets) dialer() *net.Dialer {
-	d := &net.Dialer{
-		Control: s.control,
-		KeepAliveConfig: net.KeepAliveConfig{
-			Enable:   true,
-			Idle:     75 * time.Second,
-			Interval: 120 * time.Second,
-			Count:    -1, // the system's
-		},
-	}
+	d := &net.Dialer{Control: s.control, KeepAliveConfig: keepAlive()}
 	d.SetMultipathTCP(false)
 	return d
+}
+
+// keepAlive is what suits a connection that nobody doubts.
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     75 * time.Second,
+		Interval: 120 * time.Second,
+		Count:    -1, // the system's
+	}
 }
 
 // dialTCP connects to one address.
