@@ -69,17 +69,13 @@ type listeners struct {
 
 // start brings a daemon up, or leaves nothing behind. The kernel is changed
 // last, in one transaction, when everything that it will send packets to is there.
-func start(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (d *daemon, err error) {
-	d = &daemon{log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts()}
-	defer func() {
-		if err != nil {
-			d.undo()
-		}
-	}()
+func start(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
+	d := &daemon{log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts()}
 	for _, step := range []func(context.Context, *config.Config) error{
 		d.takeLock, d.probe, d.listen, d.openPool, d.prepare, d.installRoutes, d.installTable,
 	} {
 		if err := step(ctx, cfg); err != nil {
+			d.undo()
 			return nil, err
 		}
 	}
