@@ -62,3 +62,10 @@ cross:
 
 clean:
 	rm -rf bin
+
+# Figures beside plain kernel forwarding, in about five minutes; BENCH=-quick in
+# about one.
+bench: build
+	$(GO) build -o bin/bench ./cmd/bench
+	bin/bench $(BENCH)
+.PHONY: bench

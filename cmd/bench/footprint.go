@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"time"
+)
+
+// footprint is what the daemon takes before anybody uses it, and what idle
+// connections add.
+type footprint struct {
+	Start   time.Duration // from exec to serving; the median
+	Idle    int64         // bytes
+	Held    int64         // bytes, with Conns idle connections
+	Conns   int
+	PerConn int64 // bytes
+}
+
+const (
+	idleConns = 2000
+	// settling lets a process return what its start left.
+	settling = time.Second
+)
+
+// footprint starts the daemon some times; the last one goes on running.
+func (b *bench) footprint() (f footprint, err error) {
+	if f.Idle, f.Held, err = b.memory(); err != nil {
+		return f, fmt.Errorf("measuring memory: %w", err)
+	}
+	f.Conns, f.PerConn = idleConns, (f.Held-f.Idle)/idleConns
+	var took []time.Duration
+	for range b.pairs {
+		if err := b.ours.stop(); err != nil {
+			return f, err
+		}
+		t, err := b.ours.serve(b.binary, b.logLevel)
+		if err != nil {
+			return f, err
+		}
+		took = append(took, t)
+	}
+	slices.Sort(took)
+	f.Start = took[len(took)/2]
+	return f, nil
+}
+
+func (b *bench) memory() (idle, held int64, err error) {
+	h := b.ours
+	if _, err := h.serve(b.binary, b.logLevel); err != nil {
+		return 0, 0, err
+	}
+	time.Sleep(settling)
+	if idle, err = resident(h.daemon.Pid()); err != nil {
+		return 0, 0, err
+	}
+	to := netip.AddrPortFrom(h.At.Blocked.V4, sinkPort)
+	if _, err := h.client.do(order{Do: "hold", To: to, Name: "www.domestic.example", Streams: idleConns}); err != nil {
+		return 0, 0, err
+	}
+	if err := b.awaitFlows(idleConns); err != nil {
+		return 0, 0, err
+	}
+	time.Sleep(settling)
+	if held, err = resident(h.daemon.Pid()); err != nil {
+		return 0, 0, err
+	}
+	_, err = h.client.do(order{Do: "release"})
+	return idle, held, err
+}
+
+// awaitFlows waits until the daemon relays so many connections.
+func (b *bench) awaitFlows(n int) error {
+	for until := time.Now().Add(startTime); ; {
+		out, err := exec.Command(b.binary, "status", "--json", "-c", b.ours.config).Output()
+		if err != nil {
+			return fmt.Errorf("asking for the status: %w", err)
+		}
+		var status struct{ Flows struct{ TCP int } }
+		if err := json.Unmarshal(out, &status); err != nil {
+			return fmt.Errorf("reading the status: %w", err)
+		}
+		if status.Flows.TCP == n {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("the daemon relays %d connections, not %d", status.Flows.TCP, n)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}

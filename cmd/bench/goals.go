@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// goal is what a way is to reach in a measure. Zero is no goal.
+type goal struct {
+	measure  string // prefix of its name
+	way      string
+	ratio    float64 // at least, to the first way
+	cost     float64 // at most, in the measure's unit
+	cores    float64 // at most
+	costOf   float64 // at most, as a multiple of the first way's cost
+	lossless bool
+}
+
+// idleCores is what a daemon takes that nothing passes: it refreshes its
+// heartbeat each second.
+const idleCores = 0.005
+
+func goals() []goal {
+	return []goal{
+		{measure: "TCP, ", way: directWay, ratio: 0.95, cores: idleCores},
+		{measure: "TCP, ", way: sniffedWay, ratio: 0.90},
+		{measure: "TCP, ", way: nodeWay, ratio: 0.72, cost: 0.30},
+		{measure: "short TLS flows", way: directWay, ratio: 0.90, cores: idleCores},
+		{measure: "short TLS flows", way: sniffedWay, ratio: 0.50, cost: 130},
+		{measure: "short TLS flows", way: nodeWay, ratio: 0.33},
+		{measure: "UDP, ", way: directWay, ratio: 0.97, cores: idleCores, lossless: true},
+		{measure: "UDP, 64 bytes, 20000/s", way: relayedWay, lossless: true},
+		{measure: "UDP, 64 bytes, 60000/s", way: relayedWay, lossless: true},
+		{measure: "UDP, 1200 bytes, 20000/s", way: relayedWay, lossless: true},
+		{measure: "UDP, 1200 bytes, 60000/s", way: relayedWay, lossless: true},
+		{measure: "DNS, cached", way: fairleadWay, costOf: 1.3, lossless: true},
+		{measure: "DNS, ", way: fairleadWay, lossless: true},
+	}
+}
+
+// judge says of each goal of a result whether it is met.
+func judge(res result, all []result) (words []string) {
+	for _, g := range goals() {
+		if g.way != res.Way || !strings.HasPrefix(res.Measure, g.measure) {
+			continue
+		}
+		if g.ratio > 0 {
+			words = append(words, verdict(res.Ratio >= g.ratio, fmt.Sprintf("ratio >= %.2f", g.ratio)))
+		}
+		if g.cost > 0 {
+			words = append(words, verdict(res.Cost <= g.cost, fmt.Sprintf("CPU <= %v", g.cost)))
+		}
+		if g.cores > 0 {
+			words = append(words, verdict(res.Cores <= g.cores, "no CPU"))
+		}
+		if g.costOf > 0 && all[0].Way != res.Way {
+			words = append(words, verdict(res.Cost <= g.costOf*all[0].Cost, fmt.Sprintf("CPU <= %v x %s", g.costOf, all[0].Way)))
+		}
+		if g.lossless {
+			words = append(words, verdict(res.Loss == 0, "no loss"))
+		}
+	}
+	return words
+}
+
+func verdict(met bool, what string) string {
+	if met {
+		return what + " ok"
+	}
+	return what + " MISSED"
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+)
+
+// house is a lab with agents in it. Whether fairlead runs in its router is all
+// that two houses differ in.
+type house struct {
+	*lab.World
+	daemon *lab.Daemon // nil: plain forwarding
+	config string      // path of the daemon's
+	client *agent
+	server *agent
+	node   *agent
+}
+
+// startTime bounds what a house waits for.
+const startTime = 20 * time.Second
+
+// newHouse builds a house without fairlead. Bridge netfilter is off in it, as
+// on a router whose kernel has none and as fairlead has it: it would make plain
+// forwarding dearer.
+func newHouse() (*house, error) {
+	world, err := lab.New(lab.Options{Clients: []string{"laptop"}})
+	if err != nil {
+		return nil, err
+	}
+	h := &house{World: world}
+	if err := h.furnish(); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+func (h *house) furnish() (err error) {
+	for _, family := range []string{"iptables", "ip6tables"} {
+		h.Router.SetSysctl("net.bridge.bridge-nf-call-"+family, "0") // not every kernel has it
+	}
+	// A short flow leaves a conntrack entry behind for two minutes, and the
+	// kernel's table would be full after ten seconds of them.
+	if err := h.Router.SetSysctl("net.netfilter.nf_conntrack_tcp_timeout_time_wait", "1"); err != nil {
+		return err
+	}
+	if h.server, err = startAgent(h.Internet, "server", h.At.Domestic.V4); err != nil {
+		return err
+	}
+	if h.node, err = startAgent(h.Node, "node", h.At.Foreign.V4); err != nil {
+		return err
+	}
+	h.client, err = startAgent(h.Clients["laptop"].NS, "client", h.At.Domestic.V4)
+	return err
+}
+
+// close ends everything in the house.
+func (h *house) close() error {
+	for _, a := range []*agent{h.client, h.node, h.server} {
+		if a != nil {
+			a.close()
+		}
+	}
+	return h.World.Close()
+}
+
+// serve starts fairlead in the router and gives the time from its start until
+// it serves.
+func (h *house) serve(binary, logLevel string) (time.Duration, error) {
+	var err error
+	if h.config, err = h.WriteConfig(h.configuration(logLevel)); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	began := time.Now()
+	if h.daemon, err = h.StartRouter(binary, h.config); err != nil {
+		return 0, err
+	}
+	err = h.daemon.Ready(ctx)
+	return time.Since(began), err
+}
+
+// stop ends fairlead as an administrator would.
+func (h *house) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	if err := h.daemon.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if _, err := h.daemon.Wait(ctx); err != nil {
+		return err
+	}
+	h.daemon = nil
+	return nil
+}
+
+// configuration has a rule for each way. What no rule matches is direct, but a
+// name could say otherwise: so flows to addresses that DNS did not tell are
+// looked into.
+func (h *house) configuration(logLevel string) string {
+	return fmt.Sprintf(`
+config fairlead 'main'
+	option enabled '1'
+	list device '%s'
+	option state_dir '%s'
+	option control '%s'
+	option log_level '%s'
+
+config dns 'dns'
+	option local_upstream 'isp'
+	option remote_upstream 'remote'
+
+config upstream 'isp'
+	list server 'udp://%s'
+
+config upstream 'remote'
+	list server '%s'
+	option outbound 'node'
+
+config outbound 'node'
+	option type 'socks5'
+	option server '%s'
+	option port '%d'
+
+config rule 'domestic'
+	list domain 'domestic.example'
+	option outbound 'direct'
+
+config rule 'foreign'
+	list domain 'foreign.example'
+	option outbound 'node'
+`, lab.LAN, h.StateDir(), h.ControlPath(), logLevel,
+		h.resolver(), h.At.Honest.V4, h.At.Node.V4, nodePort)
+}
+
+// resolver is the one in the internet that costs little.
+func (h *house) resolver() netip.AddrPort { return netip.AddrPortFrom(h.At.Domestic.V4, resolverPort) }
+
+// routerDNS is where clients ask.
+func (h *house) routerDNS() netip.AddrPort { return netip.AddrPortFrom(h.At.RouterLAN.V4, 53) }
+
+// lookup asks the router, as a client does before it connects.
+func (h *house) lookup(name string) (netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	a, err := h.Clients["laptop"].Lookup(ctx, h.At.RouterLAN.V4, name, lab.TypeA, "udp")
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if len(a.Addrs) == 0 {
+		return netip.Addr{}, fmt.Errorf("%s has no address (code %d)", name, a.RCode)
+	}
+	return a.Addrs[0], nil
+}
+
+// dropOffloads makes every packet between the client and the internet one that
+// fits a wire.
+func (h *house) dropOffloads() error {
+	client := h.Clients["laptop"]
+	return errors.Join(
+		dropOffloads(client.NS, client.Dev),
+		dropOffloads(h.Router, "lan1", lab.WAN, lab.LAN),
+		dropOffloads(h.Internet, "subscriber", "hosting", "isp0"),
+		dropOffloads(h.Node, "eth0"))
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// measure is one thing that is measured in several ways, in turn.
+type measure struct {
+	name string
+	unit unit
+	ways []way // the first is what the others are compared with
+}
+
+// way is how the traffic of a measure goes.
+type way struct {
+	name  string
+	meter meter
+	run   func() (outcome, error)
+}
+
+// unit says how a measure counts.
+type unit struct {
+	rate string // such as Gbit/s
+	cost string // what the daemon's CPU is given in, such as s/GB
+	of   func(o outcome) (rate, amount float64)
+	each time.Duration // the CPU time that is a cost of one
+}
+
+var (
+	bytesMoved = unit{"Gbit/s", "s/GB", func(o outcome) (float64, float64) {
+		gb := float64(o.Bytes) / 1e9
+		return gb * 8 / o.Elapsed.Seconds(), gb
+	}, time.Second}
+	flowsDone    = counted("flows/s", "us/flow")
+	datagramsGot = counted("packets/s", "us/packet")
+	answersGot   = counted("answers/s", "us/answer")
+)
+
+func counted(rate, cost string) unit {
+	return unit{rate, cost, func(o outcome) (float64, float64) {
+		return float64(o.Count) / o.Elapsed.Seconds(), float64(o.Count)
+	}, time.Microsecond}
+}
+
+// sample is one run of a way.
+type sample struct {
+	outcome
+	used used
+}
+
+// round is one run of every way of a measure, one after the other.
+type round []sample
+
+func (r round) foreign() (most float64) {
+	for _, s := range r {
+		most = max(most, s.used.foreign)
+	}
+	return most
+}
+
+// quiet is the share of the machine that others may take from a run before it
+// is run again.
+const quiet = 0.15
+
+// rounds runs a measure so many times. Disturbed rounds are replaced by
+// further ones, as long as there is time for them.
+func (m measure) rounds(n int, extra time.Time) ([]round, error) {
+	var all []round
+	for calm := 0; calm < n && (len(all) < n || len(all) < 2*n && time.Now().Before(extra)); {
+		var r round
+		for _, w := range m.ways {
+			s, err := w.sample()
+			if err != nil {
+				return nil, fmt.Errorf("measuring %s, %s: %w", m.name, w.name, err)
+			}
+			r = append(r, s)
+		}
+		if r.foreign() < quiet {
+			calm++
+		}
+		all = append(all, r)
+	}
+	slices.SortStableFunc(all, func(a, b round) int { return cmp.Compare(a.foreign(), b.foreign()) })
+	return all[:n], nil
+}
+
+func (w way) sample() (sample, error) {
+	before, err := w.meter.read()
+	if err != nil {
+		return sample{}, err
+	}
+	o, err := w.run()
+	if err != nil {
+		return sample{}, err
+	}
+	u, err := w.meter.since(before)
+	return sample{o, u}, err
+}
+
+// result is what a way of a measure came to: medians of its rounds.
+type result struct {
+	Measure  string
+	Way      string
+	Rate     float64
+	RateUnit string
+	Ratio    float64 // to the first way, in the same round
+	Cost     float64 // the daemon's CPU time for one
+	CostUnit string
+	Cores    float64 // the daemon's CPU time in a second
+	Loss     float64 // share of what was sent
+	P50, P99 time.Duration
+	Errors   int // in all rounds
+	Why      string
+	Foreign  float64 // share of the machine that others took
+	Rounds   int
+}
+
+// results sums up the rounds of a measure, a line for each way.
+func (m measure) results(rounds []round) []result {
+	var all []result
+	for i, w := range m.ways {
+		median := func(of func(r round) float64) float64 { return medianOf(rounds, of) }
+		sampled := func(of func(s sample) float64) float64 {
+			return median(func(r round) float64 { return of(r[i]) })
+		}
+		rate := func(s sample) float64 { rate, _ := m.unit.of(s.outcome); return rate }
+		res := result{
+			Measure: m.name, Way: w.name, RateUnit: m.unit.rate, CostUnit: m.unit.cost, Rounds: len(rounds),
+			Rate:    sampled(rate),
+			Ratio:   median(func(r round) float64 { return rate(r[i]) / rate(r[0]) }),
+			Cores:   sampled(func(s sample) float64 { return s.used.daemon.Seconds() / s.used.elapsed.Seconds() }),
+			Foreign: sampled(func(s sample) float64 { return s.used.foreign }),
+			P50:     time.Duration(sampled(func(s sample) float64 { return float64(s.P50) })),
+			P99:     time.Duration(sampled(func(s sample) float64 { return float64(s.P99) })),
+			Cost: sampled(func(s sample) float64 {
+				_, amount := m.unit.of(s.outcome)
+				return float64(s.used.daemon) / float64(m.unit.each) / max(amount, 1e-9)
+			}),
+			Loss: sampled(func(s sample) float64 {
+				return float64(s.Sent-s.Count) / float64(max(s.Sent, 1))
+			}),
+		}
+		for _, r := range rounds {
+			res.Errors += r[i].Errors
+			res.Why = cmp.Or(res.Why, r[i].Why)
+		}
+		all = append(all, res)
+	}
+	return all
+}
+
+func medianOf(rounds []round, of func(r round) float64) float64 {
+	values := make([]float64, len(rounds))
+	for i, r := range rounds {
+		values[i] = of(r)
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
