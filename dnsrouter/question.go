@@ -45,7 +45,7 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 	if reply := r.unanswerable(q); reply != nil {
 		return reply, nil
 	}
-	if reply := r.local(plan, q); reply != nil {
+	if reply := r.local(plan.Plan, q); reply != nil {
 		return reply, nil
 	}
 	q.device = r.deps.Devices.Device(from)
@@ -54,14 +54,14 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 }
 
 // byPolicy answers as the way of the name wants it.
-func (r *Router) byPolicy(ctx context.Context, plan *Plan, q *question) ([]byte, error) {
+func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]byte, error) {
 	mode := plan.Policy.Mode(q.client)
 	ways := plan.Policy.Name(q.client, q.name)
 	switch {
 	case mode == policy.Off:
 		return r.real(ctx, plan, q, source{upstream: plan.LocalUpstream})
 	case ways.AllReject:
-		return r.rejected(plan, q), nil
+		return r.rejected(plan.Plan, q), nil
 	case q.Type == wire.TypeAAAA && !plan.Config.IPv6:
 		return r.noData(q), nil
 	case ways.AllDirect:
@@ -169,7 +169,7 @@ func (q *question) finish(r *wire.Reply) []byte {
 // one answer share nothing else: HTTPS and SVCB records, which could carry real
 // addresses, do not exist for a faked name. With the pool exhausted the answer
 // is real, asked of the upstream that may know of the name.
-func (r *Router) fake(ctx context.Context, plan *Plan, q *question, ways policy.Ways) ([]byte, error) {
+func (r *Router) fake(ctx context.Context, plan *running, q *question, ways policy.Ways) ([]byte, error) {
 	if q.Type != wire.TypeA && q.Type != wire.TypeAAAA {
 		r.count.fake.Add(1)
 		return r.noData(q), nil

@@ -31,10 +31,10 @@ var errBusy = errors.New("too many questions under way")
 // real answers with the name's real records: from the cache, else from the
 // upstream of the name's way, else, if that fails, from what the cache kept.
 // It never asks another upstream.
-func (r *Router) real(ctx context.Context, plan *Plan, q *question, src source) ([]byte, error) {
+func (r *Router) real(ctx context.Context, plan *running, q *question, src source) ([]byte, error) {
 	now := time.Now()
 	key := q.cacheKey(uint16(q.client))
-	stored, state := r.cache.Get(key, q.out[:0], now)
+	stored, state := plan.cache.Get(key, q.out[:0], now)
 	if state == cache.Fresh {
 		r.count.cached.Add(1)
 		q.out = stored
@@ -101,13 +101,13 @@ func (q *question) fromAnswer(answer wire.Scrubbed) ([]byte, error) {
 
 // ask has the question answered by its upstream, cleans the answer, tells the
 // kernel of its addresses, and keeps it.
-func (r *Router) ask(ctx context.Context, plan *Plan, q *question, src source) (wire.Scrubbed, error) {
+func (r *Router) ask(ctx context.Context, plan *running, q *question, src source) (wire.Scrubbed, error) {
 	if !r.inFlight.enter(q.device.Addr) {
 		return wire.Scrubbed{}, errBusy
 	}
 	defer r.inFlight.leave(q.device.Addr)
 	r.count.upstream.Add(1)
-	answer, err := exchange(ctx, plan, src, upstream.Question{
+	answer, err := exchange(ctx, plan.Plan, src, upstream.Question{
 		Name: strings.Clone(q.name), Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD,
 	})
 	if err != nil {
@@ -118,11 +118,11 @@ func (r *Router) ask(ctx context.Context, plan *Plan, q *question, src source) (
 	}
 	now := time.Now()
 	ttl := time.Duration(answer.TTL) * time.Second
-	if err := r.learn(plan, q, answer.Addrs, ttl, now); err != nil {
+	if err := r.learn(plan.Plan, q, answer.Addrs, ttl, now); err != nil {
 		return answer, err
 	}
 	if answer.TTL > 0 {
-		r.cache.Put(q.cacheKey(uint16(q.client)), answer.Msg, answer.TTLs, ttl, plan.Config.ServeStale, now)
+		plan.cache.Put(q.cacheKey(uint16(q.client)), answer.Msg, answer.TTLs, ttl, plan.Config.ServeStale, now)
 	}
 	return answer, nil
 }
@@ -176,7 +176,7 @@ func (r *Router) learn(plan *Plan, q *question, addrs []netip.Addr, ttl time.Dur
 // the router itself dials. The answers are not cached and not learned: no client
 // is given them.
 func (r *Router) Resolve(ctx context.Context, upstreamName, host string) ([]netip.Addr, error) {
-	plan := r.plan.Load()
+	plan := r.plan.Load().Plan
 	src := source{upstream: upstreamName}
 	type result struct {
 		answer wire.Scrubbed

@@ -60,12 +60,20 @@ type Deps struct {
 	Log     *slog.Logger
 }
 
+// running is a Plan in use. It has a cache of its own, because an answer can
+// come after the next plan, which might not have asked that upstream.
+type running struct {
+	*Plan
+	cache *cache.Cache
+}
+
+func newRunning(plan *Plan) *running { return &running{plan, cache.New(plan.Config.CacheBytes)} }
+
 // Router answers the questions of clients by the current Plan.
 type Router struct {
 	deps     Deps
 	log      *slog.Logger
-	plan     atomic.Pointer[Plan]
-	cache    *cache.Cache
+	plan     atomic.Pointer[running]
 	learned  *learned
 	history  *History
 	inFlight *places
@@ -82,22 +90,18 @@ type Status struct{ Queries, Fake, Cached, Upstream, Refused int64 }
 func New(deps Deps, plan *Plan) *Router {
 	r := &Router{
 		deps: deps, log: deps.Log,
-		cache:    cache.New(plan.Config.CacheBytes),
 		learned:  newLearned(deps.Sink, plan),
 		history:  newHistory(),
 		inFlight: newPlaces(maxInFlight, maxInFlightEach),
 	}
-	r.plan.Store(plan)
+	r.plan.Store(newRunning(plan))
 	return r
 }
 
 // SetPlan makes new questions follow plan. What was learned by the old policy
-// is judged again before it returns, and cached answers are dropped: they came
-// from upstreams that the new policy might not ask. A changed cache size waits
-// for the next start.
+// is judged again before it returns, and cached answers are dropped.
 func (r *Router) SetPlan(plan *Plan) error {
-	r.plan.Store(plan)
-	r.cache.Flush()
+	r.plan.Store(newRunning(plan))
 	return r.learned.judgeAgain(plan)
 }
 
