@@ -34,6 +34,7 @@ func commands() []command {
 		{"status", "[--json]", "show what the running gateway does", statusCommand},
 		{"reload", "", "make the running gateway read its configuration again", reloadCommand},
 		{"doctor", "[--json]", "look for what on this machine will break the gateway", doctorCommand},
+		{"guard", "", "close or open the way of the LAN, as on_failure says, while no gateway runs", guardCommand},
 		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},
 		{"demo", "", "show the gateway at work between namespaces of this machine", demoCommand},
 		{"version", "", "print the version", versionCommand},

@@ -22,6 +22,7 @@ type Config struct {
 	Closed    bool     // main.on_failure is closed
 	IPv6      bool
 	Router    bool // the router's own traffic too
+	Strict    bool // main.reload is strict: a reload ends flows whose verdict changed
 	LogLevel  slog.Level
 	StateDir  string
 	CacheDir  string

@@ -15,6 +15,7 @@ func (s *section) daemon() *Config {
 		Closed:   s.choice("on_failure") == "closed",
 		IPv6:     s.flag("ipv6"),
 		Router:   s.flag("router"),
+		Strict:   s.choice("reload") == "strict",
 		LogLevel: one(s, "log_level", chosen(s.entry("log_level"), parseLevel)),
 		StateDir: one(s, "state_dir", parsePath),
 		CacheDir: one(s, "cache_dir", parsePath),

@@ -82,6 +82,7 @@ func schema() []sectionType {
 			flag("ipv6", "1"),
 			flag("router", "0"),
 			flag("sniff", "1"),
+			choice("reload", "keep", "keep", "strict"),
 			choice("log_level", "info", "debug", "info", "warn", "error"),
 			text("state_dir", "path", "/var/run/fairlead"),
 			text("cache_dir", "path", "").otherwise("`state_dir`"),
