@@ -75,16 +75,27 @@ func (h *History) record(d policy.Device, name string, addrs []netip.Addr, ttl t
 		of = make(map[netip.Addr][]given)
 		h.devices[key] = of
 	}
-	g := given{strings.Clone(name), now.Add(max(ttl, remembered))}
+	until := now.Add(max(ttl, remembered))
 	for _, addr := range addrs {
 		names, had := of[addr]
 		if !had {
 			h.makeRoom(of)
 			h.size++
 		}
-		names = slices.DeleteFunc(names, func(o given) bool { return o.name == g.name || o.until.Before(now) })
-		of[addr] = slices.Insert(names[:min(len(names), maxGiven-1)], 0, g)
+		of[addr] = latest(names, name, until, now)
 	}
+}
+
+// latest puts a name before the others of an address.
+func latest(names []given, name string, until, now time.Time) []given {
+	if i := slices.IndexFunc(names, func(g given) bool { return g.name == name }); i >= 0 {
+		g := given{names[i].name, later(names[i].until, until)}
+		copy(names[1:i+1], names[:i])
+		names[0] = g
+		return names
+	}
+	names = slices.DeleteFunc(names, func(g given) bool { return g.until.Before(now) })
+	return slices.Insert(names[:min(len(names), maxGiven-1)], 0, given{strings.Clone(name), until})
 }
 
 // makeRoom drops an address where a bound is reached: one of the same device,

@@ -38,6 +38,7 @@ func (r *Router) real(ctx context.Context, plan *running, q *question, src sourc
 	if state == cache.Fresh {
 		r.count.cached.Add(1)
 		q.out = stored
+		r.remember(plan.Plan, q, stored, now)
 		return q.adopt(nil)
 	}
 	if q.hurry {
@@ -48,9 +49,7 @@ func (r *Router) real(ctx context.Context, plan *running, q *question, src sourc
 	case err == nil:
 		return q.fromAnswer(answer)
 	case state == cache.Stale:
-		r.count.cached.Add(1)
-		q.out = stored
-		return q.adopt(err)
+		return r.stale(plan.Plan, q, stored, err)
 	}
 	r.log.Debug("answering", "name", q.name, "upstream", src.upstream, "err", err)
 	code := wire.EDENetwork
@@ -58,6 +57,35 @@ func (r *Router) real(ctx context.Context, plan *running, q *question, src sourc
 		code = wire.EDENoAuthority
 	}
 	return q.failed(code, "upstream "+src.upstream+" gave no answer"), nil
+}
+
+// remember takes note that the device is given an answer from the cache. The
+// kernel knows of its addresses from when it came.
+func (r *Router) remember(plan *Plan, q *question, stored []byte, now time.Time) {
+	if plan.Policy.Mode(q.client) == policy.Off {
+		return
+	}
+	var few [4]netip.Addr
+	r.history.record(q.device, q.name, appendAddrs(few[:0], stored), 0, now)
+}
+
+// stale gives an answer from the cache that is too old, because there is no new
+// one: failure is why. What was known of its addresses may have ended with it.
+func (r *Router) stale(plan *Plan, q *question, stored []byte, failure error) ([]byte, error) {
+	if err := r.learn(plan, q, appendAddrs(nil, stored), 0, time.Now()); err != nil {
+		return q.failed(wire.EDENetwork, "the kernel could not be told of the address"), nil
+	}
+	r.count.cached.Add(1)
+	q.out = stored
+	return q.adopt(failure)
+}
+
+func appendAddrs(dst []netip.Addr, stored []byte) []netip.Addr {
+	response, err := wire.ParseResponse(stored)
+	if err != nil {
+		return dst
+	}
+	return response.AppendAddrs(dst)
 }
 
 // cacheKey keys by view: a client never sees what another view's way told.

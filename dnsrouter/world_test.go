@@ -105,8 +105,10 @@ func record(text string) dns.RR {
 type homeNames map[string]netip.Addr
 
 func (n homeNames) Addrs(name string) ([]netip.Addr, bool) {
-	addr, ok := n[name]
-	return []netip.Addr{addr}, ok
+	if addr, ok := n[name]; ok {
+		return []netip.Addr{addr}, true
+	}
+	return nil, false
 }
 
 func (n homeNames) NameOf(addr netip.Addr) (string, bool) {
