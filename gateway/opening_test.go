@@ -200,7 +200,7 @@ func TestHeadLargerThanTheBufferIsPassedOnWhole(t *testing.T) {
 
 func TestFailedDialResetsTheClient(t *testing.T) {
 	w := newWorld(Limits{})
-	w.direct.fail(syscall.ECONNREFUSED, false)
+	w.direct.fail(syscall.ECONNREFUSED)
 	tw := serveTCP(t, w)
 	tw.isReset(literal)
 	if got := w.Status().Outbounds["direct"].State; got != Down {
@@ -250,9 +250,7 @@ func TestFlowKeepsThePlanThatItBeganWith(t *testing.T) {
 }
 
 func TestDeviceThatHasItsShareOfConnectionsIsReset(t *testing.T) {
-	limits := defaultLimits()
-	limits.TCP = 3
-	w := serveTCP(t, newWorld(limits))
+	w := serveTCP(t, newWorld(Limits{TCP: 3, TCPIdle: deadline}))
 	first := w.connect(literal)
 	server := w.dialled("direct", w.direct).tcp
 	w.connect(literal)

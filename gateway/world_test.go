@@ -25,6 +25,9 @@ func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
 
 const deadline = 10 * time.Second // of whatever is waited for
 
+// defaultUDPIdle is what New takes for a router.
+const defaultUDPIdle = 3 * time.Minute
+
 // next gives what comes next out of ch.
 func next[T any](t testing.TB, what string, ch <-chan T) (v T) {
 	t.Helper()
@@ -163,30 +166,43 @@ type dialling struct {
 type way struct {
 	dials chan dialling
 
-	mu   sync.Mutex // guards the fields below
-	err  error      // of every dial
-	hang bool       // every dial lasts until its context ends
+	mu   sync.Mutex    // guards the fields below
+	err  error         // of every dial
+	gate chan struct{} // every dial waits until it is closed, unless it is nil
 }
 
 func newWay() *way { return &way{dials: make(chan dialling, 4096)} }
 
-func (w *way) fail(err error, hang bool) {
+func (w *way) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.err, w.hang = err, hang
+	w.err = err
+}
+
+// shut makes dials wait until open is called.
+func (w *way) shut() (open func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gate := make(chan struct{})
+	w.gate = gate
+	return sync.OnceFunc(func() { close(gate) })
 }
 
 // dial notes d and says whether it succeeds.
 func (w *way) dial(ctx context.Context, d dialling) error {
 	w.mu.Lock()
-	err, hang := w.err, w.hang
+	err, gate := w.err, w.gate
 	w.mu.Unlock()
 	w.dials <- d
-	if hang {
-		<-ctx.Done()
+	if gate == nil {
+		return err
+	}
+	select {
+	case <-gate:
+		return err
+	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return err
 }
 
 func (w *way) DialTCP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error) {
