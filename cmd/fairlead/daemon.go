@@ -253,14 +253,11 @@ func (d *daemon) warn(what string) {
 // the machine is as it was before.
 func (d *daemon) undo() error {
 	var errs []error
-	if d.table != nil {
-		errs = append(errs, d.table.Delete())
-	}
+	d.listeners.close()
 	if d.gen != nil {
-		errs = append(errs, restore(d.gen.cfg.StateDir))
+		errs = append(errs, restore(d.table, d.gen.cfg.StateDir))
 		d.gen.close()
 	}
-	d.listeners.close()
 	if d.pool != nil {
 		errs = append(errs, d.pool.Close())
 	}
@@ -270,12 +267,19 @@ func (d *daemon) undo() error {
 	return errors.Join(errs...)
 }
 
-// restore takes back rules, routes, sysctls and the conntrack entries of flows
-// that only the daemon could carry.
-func restore(stateDir string) error {
+// restore takes back the table, rules, routes and sysctls, and the conntrack
+// entries of flows that only the daemon could carry. Those have no source NAT, so
+// that without the table their packets would leave with the client's own address:
+// they go first, when nobody listens any more, and again for those few that
+// sockets which the kernel is still closing had marked meanwhile.
+func restore(table *nft.Table, stateDir string) error {
+	return errors.Join(forgetCarried(), table.Delete(), forgetCarried(), route.Remove(), route.Restore(bridgeState(stateDir)))
+}
+
+func forgetCarried() error {
 	_, err := route.DeleteCarried()
 	if errors.Is(err, route.ErrNoConntrack) {
-		err = nil
+		return nil
 	}
-	return errors.Join(route.Remove(), route.Restore(bridgeState(stateDir)), err)
+	return err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,5 +33,5 @@ func flush(stateDir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(table.Delete(), restore(stateDir))
+	return restore(table, stateDir)
 }

@@ -64,8 +64,8 @@ func newLogger(w io.Writer, at slog.Level) (*slog.Logger, *slog.LevelVar) {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), level
 }
 
-// run serves until ctx ends or a part of the daemon breaks, restores the
-// system, and then ends what is under way.
+// run serves until ctx ends or a part of the daemon breaks, ends what is under
+// way, and restores the system.
 func (d *daemon) run(ctx context.Context) error {
 	serving, cancel := context.WithCancelCause(context.Background())
 	var parts sync.WaitGroup
@@ -85,10 +85,18 @@ func (d *daemon) run(ctx context.Context) error {
 	case <-serving.Done():
 	}
 	broke := context.Cause(serving)
-	d.mu.Lock() // no reload and no repair from here on
-	err := errors.Join(broke, d.undo())
-	cancel(nil)
-	d.mu.Unlock()
+	cancel(nil) // no reload and no repair from here on
+	d.end(&parts)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return errors.Join(broke, d.undo())
+}
+
+// end waits until nothing is under way. The table stays until then: without it
+// the packets of a relayed flow would leave with the client's own address, and a
+// late answer of ours would make the kernel take the client's next packet for a
+// reply. For everything new the router is already one without us.
+func (d *daemon) end(parts *sync.WaitGroup) {
 	ended := make(chan struct{})
 	go func() { parts.Wait(); close(ended) }()
 	select {
@@ -96,7 +104,6 @@ func (d *daemon) run(ctx context.Context) error {
 	case <-time.After(stopTime):
 	}
 	d.sender.Close()
-	return err
 }
 
 // parts are what runs side by side. Each ends with its context.
