@@ -201,6 +201,9 @@ func (s *Sender) sendRaw(packet []byte, to netip.Addr) error {
 }
 
 func scope(a netip.Addr) uint32 {
+	if a.Zone() == "" {
+		return 0 // ParseUint would allocate its error
+	}
 	index, _ := strconv.ParseUint(a.Zone(), 10, 32)
 	return uint32(index)
 }
