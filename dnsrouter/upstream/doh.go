@@ -72,6 +72,7 @@ func newSession(t *target) *session {
 	s.ForceAttemptHTTP2 = true
 	s.TLSHandshakeTimeout = totalTime
 	s.IdleConnTimeout = t.env.idle
+	s.MaxConnsPerHost = 1 // else each of the first questions opens a connection of its own
 	s.DisableCompression = true
 	s.MaxResponseHeaderBytes = 16 << 10
 	return s
