@@ -91,7 +91,7 @@ func (b *batch) addChain(c chain) {
 			ae.Int32(unix.NFTA_HOOK_PRIORITY, c.hook.priority)
 		})
 		ae.Uint32(unix.NFTA_CHAIN_POLICY, uint32(expr.VerdictAccept))
-		ae.String(unix.NFTA_CHAIN_TYPE, "filter")
+		ae.String(unix.NFTA_CHAIN_TYPE, c.hook.kind)
 	})
 }
 
@@ -154,8 +154,12 @@ func (b *batch) declare(s set, doing string, flags uint32) uint32 {
 		ae.Uint32(unix.NFTA_SET_KEY_TYPE, keyID(s.key))
 		ae.Uint32(unix.NFTA_SET_KEY_LEN, keySize(s.key))
 		ae.Uint32(unix.NFTA_SET_ID, id)
-		if s.verdicts {
+		switch {
+		case s.verdicts:
 			ae.Uint32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
+		case s.values != nil:
+			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.values.id)
+			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.values.size)
 		}
 		if s.lifetime != 0 {
 			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.lifetime.Milliseconds()))
@@ -173,7 +177,7 @@ func (b *batch) declare(s set, doing string, flags uint32) uint32 {
 
 func (s set) flags() uint32 {
 	var flags uint32
-	if s.verdicts {
+	if s.verdicts || s.values != nil {
 		flags |= unix.NFT_SET_MAP
 	}
 	if s.interval {
@@ -261,8 +265,11 @@ func (b *batch) encodeElement(doing string, m element) []byte {
 			if m.timeout != 0 {
 				ae.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(m.timeout/time.Millisecond))
 			}
-			if m.verdict != nil {
+			switch {
+			case m.verdict != nil:
 				nest(ae, unix.NFTA_SET_ELEM_DATA, func(ae *netlink.AttributeEncoder) { verdictData(ae, *m.verdict) })
+			case m.value != nil:
+				dataValue(ae, unix.NFTA_SET_ELEM_DATA, m.value.data)
 			}
 		})
 		if len(m.end) > 0 {

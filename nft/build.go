@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,10 +19,12 @@ const (
 	lanSet      = "lan"
 	homeSet     = "home"     // and its family
 	fakeWaySet  = "fakeway"  // and its family
+	fakeRealSet = "fakereal" // and its family
 	handbackSet = "handback" // and its family
 
 	divertChain = "divert"
 	relayChain  = "relay"
+	refuseChain = "refuse"
 	directChain = "direct"
 )
 
@@ -36,6 +39,9 @@ const handbackLifetime = 10 * time.Minute
 
 func wayName(f family, group int) string { return fmt.Sprintf("way%s_g%d", f.suffix(), group) }
 
+// waysName is of the chain that knows the ways of a group's addresses.
+func waysName(group int) string { return fmt.Sprintf("ways_g%d", group) }
+
 func groupName(group int) string { return fmt.Sprintf("g%d", group) }
 
 func memberName(i int, kind string) string { return fmt.Sprintf("m%d_%s", i, kind) }
@@ -46,7 +52,7 @@ func Build(c Config) (*Ruleset, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("building table %s: %w", TableName, err)
 	}
-	r := &Ruleset{people: len(c.Members), forget: c.Forget}
+	r := &Ruleset{interfaces: slices.Clone(c.Interfaces), people: len(c.Members), forget: c.Forget}
 	for _, g := range c.Groups {
 		r.ways = append(r.ways, g.hasWays())
 	}
@@ -67,12 +73,25 @@ func (c Config) validate() error {
 	if len(c.Groups) == 0 {
 		errs = append(errs, errors.New("there is no group for clients that no section matches"))
 	}
-	errs = append(errs, validDevices(c.LAN), validPrefixes(c.Home))
+	errs = append(errs, validDevices(c.LAN), validPrefixes(c.Home), validInterfaces(c.Interfaces))
 	for i, m := range c.Members {
 		if m.Group < 0 || m.Group >= len(c.Groups) {
 			errs = append(errs, fmt.Errorf("members %d belong to group %d of %d", i, m.Group, len(c.Groups)))
 		}
 		errs = append(errs, validDevices(m.Devices), validPrefixes(m.Prefixes))
+	}
+	return errors.Join(errs...)
+}
+
+func validInterfaces(interfaces []Interface) error {
+	var errs []error
+	seen := map[int]bool{}
+	for _, i := range interfaces {
+		if i.mark() == 0 || seen[i.N] {
+			errs = append(errs, fmt.Errorf("interface %s cannot have the number %d", i.Device, i.N))
+		}
+		seen[i.N] = true
+		errs = append(errs, validDevices([]string{i.Device}))
 	}
 	return errors.Join(errs...)
 }
@@ -113,6 +132,9 @@ func (c Config) sets() []set {
 			set{name: fakeWaySet + f.suffix(), key: []datatype{f.datatype()}, verdicts: true, content: fromTraffic},
 			set{name: handbackSet + f.suffix(), key: []datatype{f.datatype(), inetService(), f.datatype(), inetService()},
 				timeout: true, lifetime: handbackLifetime, content: fromTraffic})
+		if len(c.Interfaces) > 0 {
+			sets = append(sets, set{name: fakeRealSet + f.suffix(), key: []datatype{f.datatype()}, values: new(f.datatype()), content: fromTraffic})
+		}
 	}
 	for i, g := range c.Groups {
 		if !g.hasWays() {
@@ -145,28 +167,49 @@ func (c Config) chains() []chain {
 	chains := []chain{
 		{name: directChain, rules: rules(line(remember{mark.Own}, accept()))},
 		{name: "taken", rules: rules(line(remember{mark.Carried}, setMark{mark.Carried}, accept()))},
-		{name: "refuse", rules: rules(line(is{l4proto(), tcp()}, reset{}), line(unreachable{}))},
+		{name: refuseChain, rules: rules(line(is{l4proto(), tcp()}, reset{}), line(unreachable{}))},
 		{name: relayChain, rules: c.relay()},
 		{name: "relayed", rules: relayed()},
 		{name: "dns", rules: c.dns()},
 		{name: "fake", rules: fake()},
 	}
+	for _, i := range c.Interfaces {
+		chains = append(chains, i.chains()...)
+	}
 	for i, g := range c.Groups {
+		if g.hasWays() {
+			chains = append(chains, chain{name: waysName(i), rules: g.ways(i)})
+		}
 		chains = append(chains, chain{name: groupName(i), rules: c.group(i, g)})
 	}
-	return append(chains,
+	chains = append(chains,
 		chain{name: "clients", rules: c.clients()},
 		chain{name: "classify", rules: c.classify()},
-		chain{name: divertChain, hook: atPrerouting(), rules: divert()},
+		chain{name: divertChain, hook: atPrerouting(), rules: c.divert()},
 		chain{name: "spoof", rules: spoof()},
 		chain{name: "out", hook: atOutput(), rules: out()})
+	if len(c.Interfaces) > 0 {
+		chains = append(chains,
+			chain{name: "fakenat", hook: beforeDNAT(), rules: c.fakenat()},
+			chain{name: "post", hook: beforeSNAT(), rules: c.post()})
+	}
+	return chains
 }
 
 // atPrerouting is behind every DNAT: only there do port forwards show.
 func atPrerouting() *hook {
-	return &hook{"prerouting", unix.NF_INET_PRE_ROUTING, "dstnat + 1", -100 + 1} // NF_IP_PRI_NAT_DST
+	return &hook{"filter", "prerouting", unix.NF_INET_PRE_ROUTING, "dstnat + 1", -100 + 1} // NF_IP_PRI_NAT_DST
 }
 
 func atOutput() *hook {
-	return &hook{"output", unix.NF_INET_LOCAL_OUT, "mangle", -150} // NF_IP_PRI_MANGLE
+	return &hook{"filter", "output", unix.NF_INET_LOCAL_OUT, "mangle", -150} // NF_IP_PRI_MANGLE
+}
+
+// beforeDNAT is before the port forwards of others.
+func beforeDNAT() *hook {
+	return &hook{"nat", "prerouting", unix.NF_INET_PRE_ROUTING, "dstnat - 5", -100 - 5} // NF_IP_PRI_NAT_DST
+}
+
+func beforeSNAT() *hook {
+	return &hook{"nat", "postrouting", unix.NF_INET_POST_ROUTING, "srcnat - 5", 100 - 5} // NF_IP_PRI_NAT_SRC
 }

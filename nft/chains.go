@@ -21,6 +21,8 @@ func beating() in { return in{field: nfproto(), set: aliveSet} }
 
 func ours() value { return markValue(mark.Mask) }
 
+func noMark() value { return value{"0", make([]byte, 4)} }
+
 func toListener(f family, port uint16) tproxy {
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	if f.size != 4 {
@@ -48,10 +50,10 @@ func (c Config) relay() []rule {
 		rules = append(rules, line(beating(), transports(), toListener(f, GatewayPort), goTo("taken")))
 	}
 	if c.Closed {
-		return append(rules, line(goTo("refuse")))
+		return append(rules, line(goTo(refuseChain)))
 	}
 	for _, f := range families() {
-		rules = append(rules, line(within{originalTarget(f), c.fakeRange(f)}, goTo("refuse")))
+		rules = append(rules, line(within{originalTarget(f), c.fakeRange(f)}, goTo(refuseChain)))
 	}
 	return append(rules,
 		line(is{l4proto(), tcp()}, goTo(directChain)),
@@ -68,7 +70,7 @@ func relayed() []rule {
 	for _, f := range families() {
 		rules = append(rules, line(transports(), toListener(f, GatewayPort), goTo("taken")))
 	}
-	return append(rules, line(goTo("refuse")))
+	return append(rules, line(goTo(refuseChain)))
 }
 
 // dns takes a new question. One to the router itself gets no flow mark, so that
@@ -82,7 +84,7 @@ func (c Config) dns() []rule {
 		rules = append(rules, line(beating(), transports(), toListener(f, DNSPort), goTo("taken")))
 	}
 	if c.Closed {
-		return append(rules, line(goTo("refuse")))
+		return append(rules, line(goTo(refuseChain)))
 	}
 	return append(rules, line(accept()))
 }
@@ -93,28 +95,34 @@ func fake() []rule {
 	for _, f := range families() {
 		rules = append(rules, line(lookUp{originalTarget(f), fakeWaySet + f.suffix()}))
 	}
-	return append(rules, line(goTo("refuse")))
+	return append(rules, line(goTo(refuseChain)))
 }
 
 // group says what becomes of the first packet of a client of the group.
 func (c Config) group(i int, g Group) []rule {
 	if g.Mode == policy.Off {
-		return append(c.fakes("refuse"), line(accept()))
+		return append(c.fakes(refuseChain), line(accept()))
 	}
 	rules := append(rules(line(transports(), toPort(dnsPort), goTo("dns"))), c.fakes("fake")...)
 	if c.RefuseIPv6 {
-		rules = append(rules, line(is{nfproto(), v6().proto}, goTo("refuse")))
+		rules = append(rules, line(is{nfproto(), v6().proto}, goTo(refuseChain)))
 	}
 	if c.RefuseDoT {
-		rules = append(rules, line(transports(), toPort(dotPort), goTo("refuse")))
+		rules = append(rules, line(transports(), toPort(dotPort), goTo(refuseChain)))
 	}
 	if !g.hasWays() {
 		return append(rules, line(goTo(directChain)))
 	}
+	return append(rules, line(jumpTo(waysName(i))), line(goTo(relayChain)))
+}
+
+// ways comes back with flows that must be relayed.
+func (g Group) ways(i int) []rule {
+	var rules []rule
 	for _, f := range families() {
 		rules = append(rules, line(lookUp{target(f), wayName(f, i)}))
 	}
-	return append(rules, line(goTo(relayChain)))
+	return rules
 }
 
 // fakes sends flows to fake addresses elsewhere.
@@ -146,7 +154,8 @@ func (c Config) clients() []rule {
 // looked for before anything is let go: a question is never too near to divert.
 func (c Config) classify() []rule {
 	rules := rules(
-		line(isNot{metaMark().and(ours()), value{"0", make([]byte, 4)}}, accept()),
+		line(isNot{metaMark().and(ours()), noMark()}, accept()),
+		line(isNot{ctMark().and(ours()), noMark()}, goTo(refuseChain)), // its interface is gone, and its NAT leads nowhere else
 		line(transports(), toPort(dnsPort), is{fibTarget(), local()}, goTo("clients")))
 	for _, f := range families() {
 		rules = append(rules, line(within{target(f), c.fakeRange(f)}, goTo("clients")))
@@ -177,13 +186,17 @@ func (c Config) midstream() []rule {
 }
 
 // divert is the hot path: an established direct flow meets the first two rules only.
-func divert() []rule {
+func (c Config) divert() []rule {
+	verdicts := []element{
+		leads(markValue(mark.Carried), goTo("relayed")),
+		leads(markValue(mark.Own), accept()),
+	}
+	for _, i := range c.Interfaces {
+		verdicts = append(verdicts, leads(markValue(i.mark()), goTo(i.restoreChain())))
+	}
 	return rules(
 		line(in{field: iifname(), not: true, set: lanSet}, accept()),
-		line(branch{ctMark().and(ours()), markType(), []element{
-			leads(markValue(mark.Carried), goTo("relayed")),
-			leads(markValue(mark.Own), accept()),
-		}}),
+		line(branch{ctMark().and(ours()), markType(), verdicts}),
 		line(is{ctDirection(), reply()}, accept()),
 		line(goTo("classify")))
 }
@@ -202,4 +215,32 @@ func out() []rule {
 	return rules(line(
 		has{ctState(), newState()}, is{ctDirection(), original()},
 		isNot{fibSource(), local()}, is{l4proto(), udp()}, goTo("spoof")))
+}
+
+// chains of an interface take a new flow that leaves there, and give the later
+// packets of one their mark. Its answers get none: it would send them back.
+func (i Interface) chains() []chain {
+	return []chain{
+		{name: i.wayChain(), rules: rules(line(remember{i.mark()}, setMark{i.mark()}, accept()))},
+		{name: i.restoreChain(), rules: rules(line(is{ctDirection(), original()}, setMark{i.mark()}, accept()))},
+	}
+}
+
+// fakenat puts the real address in the place of a fake one that leads to an interface.
+func (c Config) fakenat() []rule {
+	var rules []rule
+	for _, f := range families() {
+		rules = append(rules, line(within{target(f), c.fakeRange(f)}, redirect{f, fakeRealSet + f.suffix()}))
+	}
+	return rules
+}
+
+func (c Config) post() []rule {
+	var rules []rule
+	for _, i := range c.Interfaces {
+		if i.Masq {
+			rules = append(rules, line(is{metaMark().and(ours()), markValue(i.mark())}, is{oifname(), deviceValue(i.Device)}, masquerade{}))
+		}
+	}
+	return rules
 }

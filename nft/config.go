@@ -25,15 +25,16 @@ type Config struct {
 	Home       []netip.Prefix // the LAN's own and the router's connected prefixes, never diverted (except port 53)
 	Fake4      netip.Prefix   // the fakeip ranges
 	Fake6      netip.Prefix
-	Closed     bool      // on_failure closed
-	RefuseIPv6 bool      // ipv6 '0': IPv6 of diverted clients, except DNS, is refused
-	RefuseDoT  bool      // block_dot: port 853 of diverted clients is refused
+	Closed     bool // on_failure closed
+	RefuseIPv6 bool // ipv6 '0': IPv6 of diverted clients, except DNS, is refused
+	RefuseDoT  bool // block_dot: port 853 of diverted clients is refused
+	Interfaces []Interface
 	Groups     []Group   // group 0 is that of clients no section matches
 	Members    []Members // in order: the first that matches decides
 	Forget     bool      // a reload drops the addresses learned as direct: rules, groups or outbounds have changed
 }
 
-// Group is what the clients of one section have in common: one chain, one way map.
+// Group is what the clients of one section have in common: one chain, one map of ways.
 type Group struct {
 	Mode policy.Mode // Off: accepted untouched, fake addresses refused
 	Rest Rest        // what becomes of a flow whose way no map knows

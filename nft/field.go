@@ -73,10 +73,11 @@ func (f family) has(a netip.Addr) bool { return a.IsValid() && a.BitLen() == int
 
 // field is what a rule reads from a packet into registers.
 type field struct {
-	name  string
-	size  uint32 // bytes
-	needs []need // conditions that the name implies: nft adds them when it reads text
-	load  func(e *encoder, register uint32)
+	name   string
+	size   uint32 // bytes
+	masked bool   // by and
+	needs  []need // conditions that the name implies: nft adds them when it reads text
+	load   func(e *encoder, register uint32)
 }
 
 // need is a condition under which a field exists.
@@ -88,7 +89,7 @@ type need struct {
 
 // one is a field that a single expression loads.
 func one(name string, size uint32, load func(register uint32) expr.Any, needs ...need) field {
-	return field{name, size, needs, func(e *encoder, register uint32) { e.add(load(register)) }}
+	return field{name: name, size: size, needs: needs, load: func(e *encoder, register uint32) { e.add(load(register)) }}
 }
 
 func meta(name string, size uint32, key expr.MetaKey) field {
@@ -112,7 +113,7 @@ func ctDirection() field { return ct("ct direction", 1, expr.CtKeyDIRECTION) }
 
 // originalTarget is the destination that the client asked for, before any DNAT.
 func originalTarget(f family) field {
-	return field{"ct original " + f.name + " daddr", f.size, nil, func(e *encoder, register uint32) {
+	return field{name: "ct original " + f.name + " daddr", size: f.size, load: func(e *encoder, register uint32) {
 		e.addOriginal(f.originalTarget, register)
 	}}
 }
@@ -182,6 +183,7 @@ func transparent() field {
 func (f field) and(mask value) field {
 	load, size := f.load, f.size
 	f.name += " & " + mask.text
+	f.masked = true
 	f.load = func(e *encoder, register uint32) {
 		load(e, register)
 		e.add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: size,

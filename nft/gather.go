@@ -42,7 +42,7 @@ func (g *gathering) shut() {
 
 // AddFake has new flows to a pair of fake addresses relayed instead of refused.
 // Either may be invalid: then there is none of that family. Known ones are
-// fine. Simultaneous calls share a transaction, and its error.
+// fine, whatever they lead to. Simultaneous calls share a transaction, and its error.
 func (t *Table) AddFake(v4, v6 netip.Addr) error {
 	c, first := t.gathering.join([2]netip.Addr{v4, v6})
 	if !first {
@@ -51,7 +51,7 @@ func (t *Table) AddFake(v4, v6 netip.Addr) error {
 	}
 	t.mu.Lock() // while this waits, others join
 	t.gathering.shut()
-	c.err = t.fakes(c.pairs, addFakes)
+	c.err = t.addFakes(c.pairs)
 	t.mu.Unlock()
 	close(c.done)
 	return c.err

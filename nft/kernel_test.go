@@ -51,11 +51,18 @@ func family3() Config {
 	return c
 }
 
+// outwards is a house with two ways out besides the direct one.
+func outwards() Config {
+	c := house()
+	c.Interfaces = []Interface{{N: 3, Device: "wg0", Masq: true}, {N: 15, Device: "wan-b"}}
+	return c
+}
+
 func configs() map[string]Config {
 	closed, v4only := house(), house()
 	closed.Closed = true
 	v4only.RefuseIPv6 = true
-	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3()}
+	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3(), "interfaces": outwards()}
 }
 
 func build(t testing.TB, c Config) *Ruleset {

@@ -19,11 +19,11 @@ func (t *Table) Present() (bool, error) {
 	if t.ruleset == nil {
 		return false, nil
 	}
-	rules, err := t.dump(unix.NFT_MSG_GETRULE)
+	rules, err := t.dump(unix.NFT_MSG_GETRULE, nothing)
 	if err != nil {
 		return false, fmt.Errorf("listing the rules of table %s: %w", TableName, err)
 	}
-	sets, err := t.dump(unix.NFT_MSG_GETSET)
+	sets, err := t.dump(unix.NFT_MSG_GETSET, nothing)
 	if err != nil {
 		return false, fmt.Errorf("listing the sets of table %s: %w", TableName, err)
 	}
@@ -34,14 +34,18 @@ func (t *Table) Present() (bool, error) {
 	return stamped && len(rules) == t.ruleset.rules() && t.ruleset.hasSets(sets), nil
 }
 
-// dump lists the objects of one kind in the table. A table that is not there has none.
-func (t *Table) dump(kind uint16) ([]netlink.Message, error) {
+// dump lists the objects of one kind in the table, or in what else the
+// attributes name. A table that is not there has none.
+func (t *Table) dump(kind uint16, in func(ae *netlink.AttributeEncoder)) ([]netlink.Message, error) {
 	w := wire{netns: t.netns} // its own: answers of a list and of a transaction would mix
 	if err := w.open(); err != nil {
 		return nil, err
 	}
 	defer w.close()
-	name, err := attributeBytes(func(ae *netlink.AttributeEncoder) { ae.String(unix.NFTA_TABLE_NAME, TableName) })
+	place, err := attributeBytes(func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_TABLE_NAME, TableName)
+		in(ae)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +54,7 @@ func (t *Table) dump(kind uint16) ([]netlink.Message, error) {
 			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind),
 			Flags: netlink.Request | netlink.Dump,
 		},
-		Data: append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, name...),
+		Data: append([]byte{unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0}, place...),
 	}
 	for {
 		objects, err := w.conn.Execute(request)

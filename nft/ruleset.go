@@ -9,11 +9,12 @@ import (
 
 // Ruleset is the whole table as a value. It is never changed after Build.
 type Ruleset struct {
-	sets   []set
-	chains []chain
-	ways   []bool // of each group: whether it has way maps
-	people int    // number of member lists
-	forget bool
+	sets       []set
+	chains     []chain
+	ways       []bool // of each group: whether it has way maps
+	interfaces []Interface
+	people     int // number of member lists
+	forget     bool
 }
 
 // chain is a list of rules; a base chain also has a hook.
@@ -25,6 +26,7 @@ type chain struct {
 
 // hook is where the kernel enters a base chain.
 type hook struct {
+	kind     string // of chain: filter, nat, route
 	name     string
 	number   uint32
 	level    string // priority as nft writes it
@@ -32,7 +34,7 @@ type hook struct {
 }
 
 func (h hook) text() string {
-	return fmt.Sprintf("type filter hook %s priority %s; policy accept;", h.name, h.level)
+	return fmt.Sprintf("type %s hook %s priority %s; policy accept;", h.kind, h.name, h.level)
 }
 
 // String is the ruleset as nft reads it, the same for the same Config. The

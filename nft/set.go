@@ -39,11 +39,12 @@ func (f family) datatype() datatype {
 	return ipv6Addr()
 }
 
-// set is a named set, or a map of verdicts.
+// set is a named set, or a map.
 type set struct {
 	name     string
 	key      []datatype // several are a concatenation
-	verdicts bool
+	verdicts bool       // a map of verdicts
+	values   *datatype  // a map of values of this type
 	interval bool
 	timeout  bool
 	lifetime time.Duration // of elements that do not say their own; 0: for ever
@@ -63,8 +64,11 @@ const (
 func (s set) text() string {
 	var b strings.Builder
 	kind, to := "set", ""
-	if s.verdicts {
+	switch {
+	case s.verdicts:
 		kind, to = "map", " : verdict"
+	case s.values != nil:
+		kind, to = "map", " : "+s.values.name
 	}
 	fmt.Fprintf(&b, "\t%s %s {\n\t\ttype %s%s\n", kind, s.name, keyText(s.key), to)
 	switch {
@@ -91,11 +95,12 @@ func keyText(key []datatype) string {
 	return strings.Join(names, " . ")
 }
 
-// element is a member of a set, or a key of a map and its verdict.
+// element is a member of a set, or a key of a map and what it stands for.
 type element struct {
 	key     value
 	end     []byte // of an interval: the first key behind it; empty: none follows
 	verdict *verdict
+	value   *value
 	timeout time.Duration // 0: as the set says
 }
 
@@ -104,8 +109,11 @@ func (e element) text() string {
 	if e.timeout != 0 {
 		t += " timeout " + strconv.Itoa(int(e.timeout/time.Second)) + "s"
 	}
-	if e.verdict != nil {
+	switch {
+	case e.verdict != nil:
 		t += " : " + e.verdict.text()
+	case e.value != nil:
+		t += " : " + e.value.text
 	}
 	return t
 }
@@ -126,8 +134,11 @@ func elementsOf(values ...value) []element {
 	return elements
 }
 
-// leads is an element of a map.
+// leads is an element of a map of verdicts.
 func leads(key value, v verdict) element { return element{key: key, verdict: &v} }
+
+// stands is an element of a map of values.
+func stands(key, v value) element { return element{key: key, value: &v} }
 
 // prefixElements are the elements of an interval set that holds the prefixes of
 // family f. The kernel refuses overlaps, so they are merged here.
@@ -172,9 +183,13 @@ func macElements(macs []policy.MAC) []element {
 func deviceElements(names []string) []element {
 	var elements []element
 	for _, n := range names {
-		key := make([]byte, unix.IFNAMSIZ)
-		copy(key, n)
-		elements = append(elements, element{key: value{strconv.Quote(n), key}})
+		elements = append(elements, element{key: deviceValue(n)})
 	}
 	return elements
+}
+
+func deviceValue(name string) value {
+	data := make([]byte, unix.IFNAMSIZ)
+	copy(data, name)
+	return value{strconv.Quote(name), data}
 }

@@ -144,14 +144,25 @@ func (w *wire) outcome(b *batch, before uint32) (refused, err error) {
 	}
 }
 
-// refusal says which message was refused. The kernel's ENOENT often means a
-// missing module; Probe tells.
-func refusal(b *batch, place int, errno syscall.Errno) error {
-	if place < 0 || place >= len(b.doing) {
-		return fmt.Errorf("committing to nf_tables: %w", errno)
-	}
-	return fmt.Errorf("%s: %w", b.doing[place], errno)
+// refusedError says which message was refused. The kernel's ENOENT often means
+// a missing module; Probe tells.
+type refusedError struct {
+	place int // in the batch; -1 is its begin
+	doing string
+	errno syscall.Errno
 }
+
+func refusal(b *batch, place int, errno syscall.Errno) error {
+	e := &refusedError{place, "committing to nf_tables", errno}
+	if place >= 0 && place < len(b.doing) {
+		e.doing = b.doing[place]
+	}
+	return e
+}
+
+func (e *refusedError) Error() string { return e.doing + ": " + e.errno.Error() }
+
+func (e *refusedError) Unwrap() error { return e.errno }
 
 // answer is a message of type NLMSG_ERROR: the errno, then the header of the
 // message that it answers (netlink(7)).

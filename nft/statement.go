@@ -42,7 +42,12 @@ type is struct {
 	value value
 }
 
-func (s is) text() string { return s.field.name + " " + s.value.text }
+func (s is) text() string {
+	if s.field.masked { // else nft would take the value for part of the mask
+		return s.field.name + " == " + s.value.text
+	}
+	return s.field.name + " " + s.value.text
+}
 
 func (s is) encode(e *encoder) { e.compare(s.field, expr.CmpOpEq, s.value.data) }
 
@@ -199,25 +204,59 @@ func (unreachable) encode(e *encoder) {
 	e.add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 }
 
-// verdict ends a rule. The zero value accepts; a chain is gone to.
-type verdict struct{ chain string }
+// verdict ends a rule.
+type verdict struct {
+	kind  expr.VerdictKind
+	chain string // that is gone or jumped to
+}
+
+func accept() verdict { return verdict{kind: expr.VerdictAccept} }
+
+func goTo(chain string) verdict { return verdict{expr.VerdictGoto, chain} }
+
+// jumpTo comes back to the next rule, goTo does not.
+func jumpTo(chain string) verdict { return verdict{expr.VerdictJump, chain} }
+
+func goBack() verdict { return verdict{kind: expr.VerdictReturn} }
 
 func (v verdict) text() string {
-	if v.chain == "" {
-		return "accept"
+	switch v.kind {
+	case expr.VerdictGoto:
+		return "goto " + v.chain
+	case expr.VerdictJump:
+		return "jump " + v.chain
+	case expr.VerdictReturn:
+		return "return"
+	case expr.VerdictDrop:
+		return "drop"
 	}
-	return "goto " + v.chain
+	return "accept"
 }
 
 func (v verdict) encode(e *encoder) { e.add(v.expr()) }
 
-func (v verdict) expr() *expr.Verdict {
-	if v.chain == "" {
-		return &expr.Verdict{Kind: expr.VerdictAccept}
-	}
-	return &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.chain}
+func (v verdict) expr() *expr.Verdict { return &expr.Verdict{Kind: v.kind, Chain: v.chain} }
+
+// redirect gives the packet the destination that the named map has for its
+// own, for as long as the flow lives. It breaks the rule off if there is none.
+type redirect struct {
+	family family
+	set    string
 }
 
-func accept() verdict { return verdict{} }
+func (s redirect) text() string {
+	return fmt.Sprintf("dnat %s to %s map @%s", s.family.name, target(s.family).name, s.set)
+}
 
-func goTo(chain string) verdict { return verdict{chain} }
+func (s redirect) encode(e *encoder) {
+	e.load(target(s.family))
+	e.add(&expr.Lookup{SourceRegister: firstRegister, SetName: s.set, IsDestRegSet: true, DestRegister: firstRegister})
+	e.add(&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(s.family.proto.data[0]), RegAddrMin: firstRegister})
+}
+
+// masquerade gives the flow the address of the interface that it leaves through.
+type masquerade struct{}
+
+func (masquerade) text() string { return "masquerade" }
+
+func (masquerade) encode(e *encoder) { e.add(&expr.Masq{}) }

@@ -77,19 +77,23 @@ func (t *Table) Install(rs *Ruleset, fakes [][2]netip.Addr) error {
 	}
 	t.ruleset = rs
 	t.log.Debug("table installed", "fingerprint", rs.Fingerprint(), "rules", rs.rules(), "fakes", len(fakes))
-	return t.fakes(later, addFakes)
+	return t.addFakes(later)
 }
 
 // Reload turns the installed table into that of rs: chains and sets of the
 // configuration are replaced, what was learned at run time is kept (unless
-// Config.Forget), and the heartbeat is renewed. After an error the old table
-// stands, unless it was gone before: then Install is what helps.
+// Config.Forget), and the heartbeat is renewed. Addresses that led to interfaces
+// which are no more are relayed. After an error the old table stands, unless it
+// was gone before: then Install is what helps.
 func (t *Table) Reload(rs *Ruleset) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
 	if t.ruleset == nil {
 		return fmt.Errorf("reloading table %s: %w", TableName, ErrNotInstalled)
+	}
+	if err := t.retire(rs); err != nil {
+		return fmt.Errorf("reloading table %s: %w", TableName, err)
 	}
 	b := newBatch(TableName)
 	rs.replace(b, t.ruleset)
@@ -139,12 +143,6 @@ func renew(b *batch, s set, elements []element) {
 	b.addElements(s, 0, elements)
 	b.deleteElements(s, elements)
 	b.addElements(s, 0, elements)
-}
-
-// drop makes elements be gone, whether they are there or not.
-func drop(b *batch, s set, elements []element) {
-	b.addElements(s, 0, elements)
-	b.deleteElements(s, elements)
 }
 
 // change commits one transaction upon the installed table. An element that
