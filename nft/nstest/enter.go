@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"github.com/vishvananda/netlink"
 )
 
 // entered marks the environment of a process that Enter has started, so that
@@ -23,7 +25,10 @@ const entered = "FAIRLEAD_IN_USER_NAMESPACE"
 // says what is missing and how to allow it.
 func Enter() (code int, ran bool, err error) {
 	refused := probe()
-	if refused == nil {
+	switch {
+	case refused == nil && os.Getenv(entered) != "":
+		return 0, false, raiseLoopback()
+	case refused == nil:
 		return 0, false, nil
 	}
 	if os.Getenv(entered) != "" {
@@ -59,6 +64,19 @@ func probe() error {
 		return err
 	}
 	return n.Close()
+}
+
+// raiseLoopback lets the program reach itself: a new network namespace begins
+// with its loopback down.
+func raiseLoopback() error {
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("setting the loopback of the user namespace up: %w", err)
+	}
+	return nil
 }
 
 // again runs this program in namespaces of its own and passes signals on to it.

@@ -2,6 +2,7 @@ package nstest_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,18 +20,35 @@ func TestWithoutPrivilegeTheProgramRunsAgainInAUserNamespace(t *testing.T) {
 		namespace(t, "inside") // this very run was entered that way
 		return
 	}
-	cmd := exec.Command(readable(t), "-test.run", "^TestLinkedNamespacesReachEachOtherAtOnce$|^TestInside", "-test.v")
+	cmd := exec.Command(readable(t), "-test.run", "^TestLinkedNamespacesReachEachOtherAtOnce$|^TestInside|^TestThisProcess", "-test.v")
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("running as nobody: %v\n%s", err, out)
 	}
-	for _, want := range []string{"--- PASS: TestLinkedNamespacesReachEachOtherAtOnce", "--- PASS: TestInsideAUserNamespaceThisProcessIsRoot"} {
+	for _, want := range []string{
+		"--- PASS: TestLinkedNamespacesReachEachOtherAtOnce",
+		"--- PASS: TestInsideAUserNamespaceThisProcessIsRoot",
+		"--- PASS: TestThisProcessReachesItselfOverLoopback",
+	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("output lacks %q:\n%s", want, out)
 		}
 	}
+}
+
+func TestThisProcessReachesItselfOverLoopback(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("listening on loopback: %v", err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatalf("connecting over loopback: %v", err)
+	}
+	c.Close()
 }
 
 func TestInsideAUserNamespaceThisProcessIsRoot(t *testing.T) {
