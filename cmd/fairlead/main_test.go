@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asFairlead) != "" {
 		os.Exit(dispatch(env{os.Stdout, os.Stderr}, os.Args[1:]))
 	}
+	if p := os.Getenv(asPrepared); p != "" {
+		becomePrepared(p)
+	}
 	os.Exit(nstest.Main(m))
 }
 
