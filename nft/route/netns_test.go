@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // enter moves the calling goroutine into a new network namespace with lo up,
 // which ends with the test, and gives back its file descriptor.
-func enter(t *testing.T) int {
+func enter(t testing.TB) int {
 	t.Helper()
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -68,7 +68,7 @@ func within(t *testing.T, netns int, do func()) {
 }
 
 // ip runs the ip program, as referee and for what the product never does.
-func ip(t *testing.T, command string) string {
+func ip(t testing.TB, command string) string {
 	t.Helper()
 	path, err := exec.LookPath("ip")
 	if err != nil {
