@@ -243,11 +243,21 @@ func TestAServiceRecordLosesWhatCouldLeadAround(t *testing.T) {
 	}
 }
 
-func TestAClientThatIsOffTeachesTheKernelNothing(t *testing.T) {
+func TestWhatAClientIsToldThatIsOffChangesNothing(t *testing.T) {
 	l := newLAN(t, nil)
 	l.ask(guest, "www.direct.example", dns.TypeA)
 	if len(l.kernel.until) > 0 {
 		t.Errorf("the kernel was told of %v", l.kernel.until)
+	}
+	for range 2 { // from the upstream, and from the cache
+		l.ask(guest, "www.node.example", dns.TypeA)
+	}
+	if got := l.History().NamesOf(byAddress{}.Device(guest), localAnswer); len(got) > 0 {
+		t.Errorf("its flows are not diverted, and yet %q are remembered of it", got)
+	}
+	l.ask(tv, "www.direct.example", dns.TypeA)
+	if !l.kernel.has(place{1, localAnswer}) {
+		t.Errorf("%s is not direct for others, because of what a client was told that is off", localAnswer)
 	}
 }
 
