@@ -30,7 +30,8 @@ type reading struct {
 type used struct {
 	elapsed time.Duration
 	daemon  time.Duration
-	foreign float64 // share of the machine that others took
+	chain   time.Duration // from the sender to the receiver, the kernel included
+	foreign float64       // share of the machine that others took
 }
 
 func newMeter(daemon int, others ...int) meter {
@@ -68,9 +69,9 @@ func (m meter) since(r reading) (used, error) {
 	if err != nil {
 		return used{}, err
 	}
-	u := used{elapsed: now.at.Sub(r.at), daemon: now.daemon - r.daemon}
+	u := used{elapsed: now.at.Sub(r.at), daemon: now.daemon - r.daemon, chain: now.ours - r.ours}
 	all := u.elapsed.Seconds() * float64(runtime.NumCPU())
-	u.foreign = max(0, (now.busy-r.busy-(now.ours-r.ours)).Seconds()/all)
+	u.foreign = max(0, (now.busy-r.busy-u.chain).Seconds()/all)
 	return u, nil
 }
 

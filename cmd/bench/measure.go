@@ -45,6 +45,12 @@ func counted(rate, cost string) unit {
 	}, time.Microsecond}
 }
 
+// spent gives the CPU time for one of what was counted.
+func (u unit) spent(s sample, cpu time.Duration) float64 {
+	_, amount := u.of(s.outcome)
+	return float64(cpu) / float64(u.each) / max(amount, 1e-9)
+}
+
 // sample is one run of a way.
 type sample struct {
 	outcome
@@ -108,6 +114,7 @@ type result struct {
 	RateUnit string
 	Ratio    float64 // to the first way, in the same round
 	Cost     float64 // the daemon's CPU time for one
+	Chain    float64 // that of all, from the sender to the receiver
 	CostUnit string
 	Cores    float64 // the daemon's CPU time in a second
 	Loss     float64 // share of what was sent
@@ -135,10 +142,8 @@ func (m measure) results(rounds []round) []result {
 			Foreign: sampled(func(s sample) float64 { return s.used.foreign }),
 			P50:     time.Duration(sampled(func(s sample) float64 { return float64(s.P50) })),
 			P99:     time.Duration(sampled(func(s sample) float64 { return float64(s.P99) })),
-			Cost: sampled(func(s sample) float64 {
-				_, amount := m.unit.of(s.outcome)
-				return float64(s.used.daemon) / float64(m.unit.each) / max(amount, 1e-9)
-			}),
+			Cost:    sampled(func(s sample) float64 { return m.unit.spent(s, s.used.daemon) }),
+			Chain:   sampled(func(s sample) float64 { return m.unit.spent(s, s.used.chain) }),
 			Loss: sampled(func(s sample) float64 {
 				return float64(s.Sent-s.Count) / float64(max(s.Sent, 1))
 			}),

@@ -38,8 +38,9 @@ func newReport(w io.Writer, binary string, rounds int) (*report, error) {
 		Fairlead: strings.TrimSpace(string(version)),
 	}
 	fmt.Fprintf(w, "%s on %s, Linux %s, %s\n", r.Fairlead, r.Machine, r.Kernel, r.Go)
-	fmt.Fprintf(w, "Medians of %d interleaved rounds. CPU is the daemon's (dnsmasq's beside it); foreign is what others\n"+
-		"took of the machine meanwhile: above 15 %% a figure should not be believed.\n", rounds)
+	fmt.Fprintf(w, "Medians of %d interleaved rounds. CPU is that of the daemon (of dnsmasq in its lines), and that of all from\n"+
+		"the sender to the receiver, the kernel's threads included. Foreign is the share of the machine that others\n"+
+		"took meanwhile: with more than 15 %% a figure should not be believed.\n", rounds)
 	return r, nil
 }
 
@@ -74,10 +75,11 @@ func (r *report) footprint(f footprint) {
 func (r *report) add(results []result) {
 	r.Results = append(r.Results, results...)
 	first := results[0]
-	fmt.Fprintf(r.w, "\n%-32s %10s %6s %16s %6s %8s  targets\n", first.Measure, first.RateUnit, "ratio", "CPU "+first.CostUnit, "cores", "foreign")
+	fmt.Fprintf(r.w, "\n%-32s %10s %6s %14s %8s %6s %8s  targets\n", first.Measure, first.RateUnit, "ratio",
+		"CPU "+first.CostUnit, "of all", "cores", "foreign")
 	for _, res := range results {
-		fmt.Fprintf(r.w, "  %-30s %10s %6.2f %16s %6.2f %7.0f%%  %s\n", res.Way, number(res.Rate), res.Ratio,
-			number(res.Cost), res.Cores, res.Foreign*100, strings.Join(append(judge(res, results), remarks(res)...), ", "))
+		fmt.Fprintf(r.w, "  %-30s %10s %6.2f %14s %8s %6.2f %7.0f%%  %s\n", res.Way, number(res.Rate), res.Ratio,
+			number(res.Cost), number(res.Chain), res.Cores, res.Foreign*100, strings.Join(append(judge(res, results), remarks(res)...), ", "))
 	}
 }
 
