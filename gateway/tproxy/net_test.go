@@ -44,6 +44,8 @@ var (
 func newLAN(t testing.TB) *lan {
 	t.Helper()
 	l := &lan{router: namespace(t, "router"), client: namespace(t, "client")}
+	// A second link, the first that the kernel would take for a link-local address.
+	ok(t, nstest.Veth(nstest.End{NS: l.router, Dev: "wan0"}, nstest.End{NS: namespace(t, "internet"), Dev: "eth0"}))
 	ok(t, nstest.Veth(nstest.End{NS: l.router, Dev: "lan0"}, nstest.End{NS: l.client, Dev: "eth0"}))
 	ok(t, l.router.Addr("lan0", netip.MustParsePrefix("192.168.1.1/24")))
 	ok(t, l.router.Addr("lan0", netip.MustParsePrefix("fd00:1::1/64")))
