@@ -60,14 +60,36 @@ func TestPortForwardsAreNotDiverted(t *testing.T) {
 	h.wantUntouched(t)
 }
 
-// IPv6 needs no port forward: a device is reached by its own address.
+// Where a redirection of the firewall leads, the firewall has decided.
+func TestARedirectionToTheInternetIsNotDiverted(t *testing.T) {
+	h := newHome(t, lab.Options{}, everythingToTheNode)
+	ok(t, h.ForwardPort(8080, at(h.At.Foreign.V4, testPort)))
+	h.listen(t, h.Internet, at(h.At.Foreign.V4, testPort), whoami)
+	if got := seenFrom(t, h, h.Clients["laptop"].NS, at(h.At.RouterWAN.V4, 8080)); got.Addr() != h.At.RouterWAN.V4 {
+		t.Errorf("the server saw %s, want the router", got)
+	}
+	h.wantUntouched(t)
+}
+
+// IPv6 needs no port forward: a device is reached by its own address, and its
+// answers go to one that it would be sent to by the node.
 func TestAnswersToTheInternetAreNotDiverted(t *testing.T) {
 	h := newHome(t, lab.Options{}, everythingToTheNode)
 	laptop := h.Clients["laptop"]
-	h.listen(t, laptop.NS, at(laptop.Addr6, testPort), whoami)
-	internet := netip.PrefixFrom(h.At.Gateway.V6, 64).Masked()
-	if got := seenFrom(t, h, h.Internet, at(laptop.Addr6, testPort)); !internet.Contains(got.Addr()) || h.At.RouterWAN.Is(got.Addr()) {
-		t.Errorf("the device saw %s, want an address of the internet's", got)
+	device := h.socket(t, laptop, laptop.Addr6)
+	port := netip.MustParseAddrPort(device.LocalAddr().String()).Port()
+	caller, err := h.Internet.ListenUDP(at(h.At.Foreign.V6, testPort))
+	ok(t, err)
+	defer caller.Close()
+	caller.SetDeadline(time.Now().Add(soon))
+
+	_, err = caller.WriteToUDPAddrPort([]byte("ring"), at(laptop.Addr6, port))
+	ok(t, err)
+	_, from := receive(t, device)
+	_, err = device.WriteToUDPAddrPort([]byte("hello"), from)
+	ok(t, err)
+	if text, from := receive(t, caller); text != "hello" || from != at(laptop.Addr6, port) {
+		t.Errorf("the caller received %q from %s, want \"hello\" from the device it had called", text, from)
 	}
 	h.wantUntouched(t)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
 	"github.com/fairlead/fairlead/nft/nstest"
 )
@@ -35,23 +37,66 @@ func TestNoPrivateAddressLeavesWhenTheDaemonGoes(t *testing.T) {
 
 			packets, err := capture.Packets()
 			ok(t, err)
-			private := netip.MustParsePrefix("192.168.0.0/16")
-			sent := 0
-			for _, p := range packets {
-				s, decoded := p.Segment()
-				if !decoded || !p.Outgoing {
-					continue
-				}
-				sent++
-				if private.Contains(s.Src.Addr()) {
-					t.Fatalf("%s left with the source %s for %s", protocol(s), s.Src, s.Dst)
-				}
-			}
+			sent := wantNoPrivateSource(t, packets)
 			if sent < 40 {
 				t.Errorf("captured %d packets, want those of the flows", sent)
 			}
 		})
 	}
+}
+
+// A server that answers late, when the kernel has forgotten the client's flow,
+// must not make it take the client's next datagram for an answer to that.
+func TestNoPrivateAddressLeavesAfterALateAnswer(t *testing.T) {
+	h := newHome(t, lab.Options{}, lab.Config{})
+	capture, err := h.CaptureWAN()
+	ok(t, err)
+	server, err := h.Internet.ListenUDP(at(h.At.Foreign.V4, testPort))
+	ok(t, err)
+	defer server.Close()
+	server.SetDeadline(time.Now().Add(soon))
+	laptop := h.Clients["laptop"]
+	conn := h.socket(t, laptop, h.At.Foreign.V4)
+	say := func(text string) (from netip.AddrPort) {
+		_, err := conn.WriteToUDPAddrPort([]byte(text), at(h.At.Foreign.V4, testPort))
+		ok(t, err)
+		got, from := receive(t, server)
+		if got != text {
+			t.Fatalf("the server received %q, want %q", got, text)
+		}
+		return from
+	}
+
+	mapping := say("question")
+	ok(t, h.Router.Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }))
+	_, err = server.WriteToUDPAddrPort([]byte("late answer"), mapping)
+	ok(t, err)
+	if text, _ := receive(t, conn); text != "late answer" {
+		t.Fatalf("the client received %q", text)
+	}
+	if again := say("thanks"); again != mapping {
+		t.Errorf("the next datagram was seen from %s, the first from %s", again, mapping)
+	}
+	packets, err := capture.Packets()
+	ok(t, err)
+	wantNoPrivateSource(t, packets)
+}
+
+// wantNoPrivateSource gives how many packets left the WAN.
+func wantNoPrivateSource(t *testing.T, packets []nstest.Packet) (sent int) {
+	t.Helper()
+	private := netip.MustParsePrefix("192.168.0.0/16")
+	for _, p := range packets {
+		s, decoded := p.Segment()
+		if !decoded || !p.Outgoing {
+			continue
+		}
+		sent++
+		if private.Contains(s.Src.Addr()) {
+			t.Fatalf("%s left with the source %s for %s", protocol(s), s.Src, s.Dst)
+		}
+	}
+	return sent
 }
 
 func protocol(s nstest.Segment) string {
