@@ -79,8 +79,8 @@ func (sh *share) take() bool {
 	return true
 }
 
-// idlest gives, of the client's oldest flows, the one that was idle longest.
-// It goes to the back, so that it is not chosen twice while it is being closed.
+// idlest gives, of the client's oldest flows, the one that was idle longest. It
+// counts no longer, so that it is not chosen twice while it is being closed.
 func (sh *share) idlest() *udpFlow {
 	longest := sh.flows.Front()
 	for e, n := longest.Next(), 1; e != nil && n < looked; e, n = e.Next(), n+1 {
@@ -88,8 +88,9 @@ func (sh *share) idlest() *udpFlow {
 			longest = e
 		}
 	}
-	sh.flows.MoveToBack(longest)
-	return longest.Value.(*udpFlow)
+	f := longest.Value.(*udpFlow)
+	sh.drop(f)
+	return f
 }
 
 func (sh *share) drop(f *udpFlow) {
