@@ -49,8 +49,8 @@ func TestIdlestFlowMakesRoomWhereAClientHasItsQuarter(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		w.send(clientA, to(1), "so that the second is idle for longest")
-		w.send(clientA, to(5), "one too many")
-		w.send(clientA, to(6), "two too many")
+		w.udp.deliver(w.ctx, []byte("one too many"), clientA, to(5))
+		w.send(clientA, to(6), "two too many, while the first to go is being closed")
 		want := map[udpKey]bool{{clientB, to(1)}: true, {clientA, to(1)}: true, {clientA, to(4)}: true, {clientA, to(5)}: true, {clientA, to(6)}: true}
 		got := make(map[udpKey]bool)
 		for key := range w.udp.flows {

@@ -337,6 +337,30 @@ func TestBrokenMappingIsDialledAgainByTheNextDatagram(t *testing.T) {
 	}
 }
 
+func TestNoFlowJoinsABrokenMapping(t *testing.T) {
+	inBubble(t, Limits{}, nil, func(t *testing.T, w *udpWorld) {
+		w.send(clientA, peer, "one")
+		first := next(t, "a dial", w.direct.dials)
+		// A flow that is still opening keeps its place for a moment longer.
+		w.udp.mu.Lock()
+		opening := w.udp.admit(udpKey{clientA, other})
+		w.udp.mu.Unlock()
+		w.udp.join(opening, mappingKey{clientA, "direct", false}, nil)
+		first.udp.broken <- errors.New("the node ended the association")
+		synctest.Wait()
+
+		w.send(clientA, peer, "two")
+		d := next(t, "another dial", w.direct.dials)
+		same(t, "datagrams sent on", payloads(taken(d.udp.sent)), []string{"two"})
+		w.udp.opened(opening)
+		opening.refuse(nil)
+		opening.close(nil)
+		if !first.udp.isClosed() || d.udp.isClosed() {
+			t.Errorf("closed are the broken socket %v and the new one %v, want the first only", first.udp.isClosed(), d.udp.isClosed())
+		}
+	})
+}
+
 func TestFlowIsClosedWhenItsSocketIs(t *testing.T) {
 	inBubble(t, Limits{}, nil, func(t *testing.T, w *udpWorld) {
 		w.send(clientA, faked, "one")
