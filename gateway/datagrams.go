@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/fairlead/fairlead/sniff"
@@ -32,6 +34,45 @@ func (d *datagrams) add(payload []byte, most int) {
 	select {
 	case d.more <- struct{}{}:
 	default:
+	}
+}
+
+func size(payloads [][]byte) (bytes int64) {
+	for _, p := range payloads {
+		bytes += int64(len(p))
+	}
+	return bytes
+}
+
+// sendingTo sends through a shared mapping to one peer, several datagrams at
+// once where the mapping can do that.
+func sendingTo(conn PacketConn, peer netip.AddrPort) func([][]byte) error {
+	if at, ok := conn.(interface {
+		WriteAllTo(payloads [][]byte, to netip.AddrPort) error
+	}); ok {
+		return func(payloads [][]byte) error { return at.WriteAllTo(payloads, peer) }
+	}
+	return eachOf(func(b []byte) error { _, err := conn.WriteToUDPAddrPort(b, peer); return err })
+}
+
+// sending is the same for a mapping with one peer.
+func sending(conn net.Conn) func([][]byte) error {
+	if at, ok := conn.(interface{ WriteAll(payloads [][]byte) error }); ok {
+		return at.WriteAll
+	}
+	return eachOf(func(b []byte) error { _, err := conn.Write(b); return err })
+}
+
+// eachOf sends one datagram after the other. One that is refused does not keep
+// back those behind it.
+func eachOf(send func([]byte) error) func([][]byte) error {
+	return func(payloads [][]byte) (err error) {
+		for _, p := range payloads {
+			if failed := send(p); failed != nil {
+				err = failed
+			}
+		}
+		return err
 	}
 }
 

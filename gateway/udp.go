@@ -71,8 +71,9 @@ func (g *Gateway) ServeUDP(ctx context.Context, l *tproxy.UDPListener) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	defer g.udp.closeAll()
+	var run [][]byte
 	for {
-		payload, client, dialled, err := l.Read()
+		payloads, client, dialled, err := l.ReadRun(run[:0])
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -83,7 +84,8 @@ func (g *Gateway) ServeUDP(ctx context.Context, l *tproxy.UDPListener) error {
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
-		g.udp.deliver(ctx, payload, client, dialled)
+		g.udp.deliverRun(ctx, payloads, client, dialled)
+		run = payloads
 	}
 }
 
@@ -101,8 +103,8 @@ func (g *Gateway) Sweep(ctx context.Context) error {
 	}
 }
 
-// deliver hands a datagram to its flow, which is opened if it is the first.
-func (s *sessions) deliver(ctx context.Context, payload []byte, client, dialled netip.AddrPort) {
+// deliverRun hands datagrams to their flow, which is opened if they are the first.
+func (s *sessions) deliverRun(ctx context.Context, payloads [][]byte, client, dialled netip.AddrPort) {
 	key := udpKey{client, dialled}
 	s.mu.Lock()
 	f := s.flows[key]
@@ -116,8 +118,8 @@ func (s *sessions) deliver(ctx context.Context, payload []byte, client, dialled 
 	f.touch()
 	s.mu.Unlock()
 
-	if !f.held(payload) {
-		f.forward(payload)
+	if !f.held(payloads) {
+		f.forward(payloads)
 	}
 	if fresh {
 		go f.open(ctx)
@@ -289,8 +291,8 @@ type udpFlow struct {
 	state     udpState
 	abandoned bool // to be closed as soon as it is open
 	waiting   datagrams
-	send      func([]byte) error // set once state is open
-	conn      net.Conn           // own mapping, if not shared
+	send      func([][]byte) error // set once state is open
+	conn      net.Conn             // own mapping, if not shared
 	flow      flow
 	verdict   policy.Verdict
 	done      func(tx, rx int64)
@@ -319,27 +321,29 @@ func (f *udpFlow) uses(m *mapping) bool {
 	return f.mapping == m
 }
 
-// held keeps a datagram that comes before the flow is open. It says false if
-// the flow takes datagrams itself.
-func (f *udpFlow) held(payload []byte) bool {
+// held keeps datagrams that come before the flow is open. It says false if the
+// flow takes datagrams itself.
+func (f *udpFlow) held(payloads [][]byte) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.state != udpOpening {
 		return false
 	}
-	f.waiting.add(payload, f.s.g.cfg.Limits.PendingBytes)
+	for _, p := range payloads {
+		f.waiting.add(p, f.s.g.cfg.Limits.PendingBytes)
+	}
 	return true
 }
 
-// forward sends a datagram on its way; a refused flow hears so again.
-func (f *udpFlow) forward(payload []byte) {
+// forward sends datagrams on their way; a refused flow hears so again.
+func (f *udpFlow) forward(payloads [][]byte) {
 	f.mu.Lock()
 	state, send := f.state, f.send
 	f.mu.Unlock()
 	switch state {
 	case udpOpen:
-		f.tx.Add(int64(len(payload)))
-		if err := send(payload); err != nil && (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled)) {
+		f.tx.Add(size(payloads))
+		if err := send(payloads); err != nil && (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled)) {
 			f.close(err)
 		}
 	case udpRefused:
@@ -356,10 +360,8 @@ func (f *udpFlow) open(ctx context.Context) {
 		return
 	}
 	f.mu.Lock()
-	for _, d := range f.waiting.all {
-		f.tx.Add(int64(len(d)))
-		_ = f.send(d)
-	}
+	f.tx.Add(size(f.waiting.all))
+	_ = f.send(f.waiting.all)
 	f.waiting = datagrams{}
 	f.state = udpOpen
 	abandoned := f.abandoned
@@ -407,10 +409,7 @@ func (f *udpFlow) connect(ctx context.Context, plan *Plan, fl *flow, v policy.Ve
 		if err != nil {
 			return err
 		}
-		f.ready(nil, func(b []byte) error {
-			_, err := m.conn.WriteToUDPAddrPort(b, f.key.dialled)
-			return err
-		})
+		f.ready(nil, sendingTo(m.conn, f.key.dialled))
 		return nil
 	}
 	host, to := f.s.g.target(fl, v)
@@ -419,12 +418,12 @@ func (f *udpFlow) connect(ctx context.Context, plan *Plan, fl *flow, v policy.Ve
 	if err != nil {
 		return err
 	}
-	f.ready(conn, func(b []byte) error { _, err := conn.Write(b); return err })
+	f.ready(conn, sending(conn))
 	go f.pump(conn)
 	return nil
 }
 
-func (f *udpFlow) ready(conn net.Conn, send func([]byte) error) {
+func (f *udpFlow) ready(conn net.Conn, send func([][]byte) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conn, f.send = conn, send

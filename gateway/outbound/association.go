@@ -35,6 +35,8 @@ type association struct {
 	doubted   atomic.Bool   // the node is being asked whether it lives
 	watched   chan struct{} // closed when watch has returned
 
+	burst burst
+
 	mu  sync.Mutex // guards the field below
 	out []byte     // the datagram being sent
 }
@@ -150,6 +152,15 @@ func (a *association) send(header, payload []byte) (int, error) {
 	return len(payload), nil
 }
 
+// sendAll is send for several payloads at once.
+func (a *association) sendAll(header []byte, payloads [][]byte) error {
+	a.doubt()
+	if err := a.burst.write(a.Conn.(*net.UDPConn), header, payloads, netip.AddrPort{}); err != nil {
+		return a.explain(err)
+	}
+	return nil
+}
+
 // receive waits for a well-formed datagram of the relay and copies its payload
 // to b; what does not fit is lost, as with any UDP socket.
 //
@@ -211,6 +222,11 @@ func (c *peerConn) Write(b []byte) (int, error) {
 	return c.send(c.header, b)
 }
 
+// WriteAll sends each payload as one datagram.
+func (c *peerConn) WriteAll(payloads [][]byte) error {
+	return c.sendAll(c.header, payloads)
+}
+
 // A sharedConn is a mapping with any number of peers.
 type sharedConn struct{ association *association }
 
@@ -233,6 +249,16 @@ func (c *sharedConn) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error
 		return 0, err
 	}
 	return c.association.send(header, b)
+}
+
+// WriteAllTo sends each payload as one datagram to a peer.
+func (c *sharedConn) WriteAllTo(payloads [][]byte, to netip.AddrPort) error {
+	var room [3 + 1 + 16 + 2]byte
+	header, err := appendDatagramHeader(room[:0], "", to)
+	if err != nil {
+		return err
+	}
+	return c.association.sendAll(header, payloads)
 }
 
 // SetReadDeadline is as for a UDP socket.

@@ -61,7 +61,11 @@ func (d *Direct) DialUDP(ctx context.Context, host string, to netip.AddrPort) (n
 
 // ListenUDP opens a UDP socket on a random port.
 func (d *Direct) ListenUDP(ctx context.Context, v6 bool) (PacketConn, error) {
-	return d.sockets.listenUDP(ctx, v6)
+	c, err := d.sockets.listenUDP(ctx, v6)
+	if err != nil {
+		return nil, err
+	}
+	return &sharedSocket{UDPConn: c}, nil
 }
 
 // addresses is where host may be reached, or addr where there is no host.

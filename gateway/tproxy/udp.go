@@ -110,19 +110,41 @@ func (l *UDPListener) Read() (payload []byte, client, dialled netip.AddrPort, er
 				return nil, client, dialled, err
 			}
 		}
-		i := l.next
+		payload, client, dialled, ok := l.arrived(l.next)
 		l.next++
-		m := &l.in.hdrs[i]
-		if m.hdr.Flags&unix.MSG_TRUNC != 0 {
-			continue
+		if ok {
+			return payload, client, dialled, nil
 		}
-		client = sockaddr(&l.in.names[i])
-		dialled, err = OriginalDst(l.in.oobs[i][:m.hdr.Controllen])
-		if err != nil {
-			continue // not diverted: nothing we could answer from
-		}
-		return l.in.bufs[i][:m.len], client, dialled, nil
 	}
+}
+
+// ReadRun is Read for one datagram or more that arrived in a row from one
+// client for one address. It appends them to run.
+func (l *UDPListener) ReadRun(run [][]byte) (payloads [][]byte, client, dialled netip.AddrPort, err error) {
+	first, client, dialled, err := l.Read()
+	if err != nil {
+		return nil, client, dialled, err
+	}
+	run = append(run, first)
+	for ; l.next < l.n; l.next++ {
+		payload, c, d, ok := l.arrived(l.next)
+		if !ok || c != client || d != dialled {
+			break
+		}
+		run = append(run, payload)
+	}
+	return run, client, dialled, nil
+}
+
+// arrived is the i-th datagram of the last fill. It is not ok if it was cut
+// off, or not diverted: then there is nothing that we could answer from.
+func (l *UDPListener) arrived(i int) (payload []byte, client, dialled netip.AddrPort, ok bool) {
+	m := &l.in.hdrs[i]
+	if m.hdr.Flags&unix.MSG_TRUNC != 0 {
+		return nil, client, dialled, false
+	}
+	dialled, err := OriginalDst(l.in.oobs[i][:m.hdr.Controllen])
+	return l.in.bufs[i][:m.len], sockaddr(&l.in.names[i]), dialled, err == nil
 }
 
 // fill waits for datagrams and reads as many as there are.
