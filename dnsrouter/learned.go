@@ -175,8 +175,8 @@ func (k *known) allDirect(plan *Plan, group policy.Client, addr netip.Addr, now 
 // could not be put there costs speed, not correctness, so the answer leaves.
 func (l *learned) add(addr netip.Addr, k *known, e element, now time.Time) {
 	i := slices.IndexFunc(k.direct, func(d element) bool { return d.group == e.group })
-	if i >= 0 && !k.direct[i].until.Before(e.until) {
-		return
+	if i >= 0 && !k.direct[i].until.Before(e.until.Add(-grace/2)) {
+		return // each lengthening costs a transaction, and a CDN's address is answered for hundreds of names
 	}
 	if err := l.sink.AddDirect(int(e.group), addr, e.until.Sub(now)); err != nil {
 		return
