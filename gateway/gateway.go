@@ -94,15 +94,17 @@ func defaultLimits() Limits {
 // node is dead.
 const dialTime = 4500 * time.Millisecond
 
-// Config is what a Gateway is made of. Every field but Limits is needed.
+// Config is what a Gateway is made of. Every field but HandBack and Limits is
+// needed.
 type Config struct {
-	Names   Names
-	History History
-	Devices Devices
-	Resolve Resolver
-	Sender  Sender
-	Log     *slog.Logger
-	Limits  Limits // zero: what suits a router with 128 MB
+	Names    Names
+	History  History
+	Devices  Devices
+	Resolve  Resolver
+	Sender   Sender
+	HandBack HandBack // nil: the kernel cannot take flows back
+	Log      *slog.Logger
+	Limits   Limits // zero: what suits a router with 128 MB
 }
 
 // Gateway carries diverted flows by the current Plan.
@@ -113,6 +115,8 @@ type Gateway struct {
 	tcp   *census
 	tally *tally
 	udp   *sessions
+
+	handedBack atomic.Int64 // UDP flows, since the start
 }
 
 // New returns a Gateway that follows plan.
@@ -132,7 +136,7 @@ func (g *Gateway) SetPlan(plan *Plan) { g.plan.Store(plan) }
 // Status returns how many flows there are and what each outbound carried.
 func (g *Gateway) Status() Status {
 	s := g.tally.status()
-	s.TCP, s.UDP = g.tcp.total(), g.udp.count()
+	s.TCP, s.UDP, s.HandedBack = g.tcp.total(), g.udp.count(), g.handedBack.Load()
 	return s
 }
 

@@ -24,7 +24,7 @@ const (
 	hesitation = 300 * time.Millisecond
 	// patience is how long a silent client is waited for when its address
 	// alone would be refused, but a name could save it.
-	patience = 5 * time.Second
+	patience = 4500 * time.Millisecond
 )
 
 // opening is a connection from its accept until both ends are joined.

@@ -13,8 +13,9 @@ import (
 
 // Status is what the gateway carries and has carried.
 type Status struct {
-	TCP, UDP  int // flows under way
-	Outbounds map[string]OutboundStatus
+	TCP, UDP   int   // flows under way
+	HandedBack int64 // UDP flows that were given to the kernel since the start
+	Outbounds  map[string]OutboundStatus
 }
 
 // OutboundStatus is what one outbound carried through the daemon. Bytes are
@@ -138,6 +139,24 @@ func (g *Gateway) logFlow(ctx context.Context, f *flow, v policy.Verdict, s rela
 	if !g.log.Enabled(ctx, slog.LevelInfo) {
 		return
 	}
+	attrs := append(f.attrs(v),
+		slog.Int64("up", s.Up),
+		slog.Int64("down", s.Down),
+		slog.Duration("took", time.Since(began).Round(time.Millisecond)))
+	if err != nil {
+		attrs = append(attrs, slog.String("err", err.Error()))
+	}
+	g.log.LogAttrs(ctx, slog.LevelInfo, "flow", attrs...)
+}
+
+// logHandedBack writes the one line of a flow that the kernel carries: nobody
+// will tell of its end.
+func (g *Gateway) logHandedBack(f *flow, v policy.Verdict) {
+	g.log.LogAttrs(context.Background(), slog.LevelInfo, "flow", append(f.attrs(v), slog.Bool("handed_back", true))...)
+}
+
+// attrs are what every line of a flow says.
+func (f *flow) attrs(v policy.Verdict) []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("proto", f.facts.Proto.String()),
 		slog.String("client", f.client.String()),
@@ -145,15 +164,9 @@ func (g *Gateway) logFlow(ctx context.Context, f *flow, v policy.Verdict, s rela
 		slog.String("host", f.facts.Host),
 		slog.String("rule", v.Rule),
 		slog.String("outbound", v.Outbound),
-		slog.Int64("up", s.Up),
-		slog.Int64("down", s.Down),
-		slog.Duration("took", time.Since(began).Round(time.Millisecond)),
 	}
 	if f.facts.Protocol != policy.UnknownProtocol {
 		attrs = append(attrs, slog.String("protocol", f.facts.Protocol.String()))
 	}
-	if err != nil {
-		attrs = append(attrs, slog.String("err", err.Error()))
-	}
-	g.log.LogAttrs(ctx, slog.LevelInfo, "flow", attrs...)
+	return attrs
 }

@@ -45,6 +45,7 @@ type daemon struct {
 
 	lock      *os.File
 	table     *nft.Table
+	flows     *route.Conntrack // nil where the kernel cannot delete flows
 	names     *lease.Book
 	devices   *device.Table
 	pool      *fakeip.Pool
@@ -72,7 +73,7 @@ type listeners struct {
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	d := &daemon{log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts()}
 	for _, step := range []func(context.Context, *config.Config) error{
-		d.takeLock, d.probe, d.listen, d.openPool, d.prepare, d.installRoutes, d.installTable,
+		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable,
 	} {
 		if err := step(ctx, cfg); err != nil {
 			d.undo()
@@ -183,7 +184,7 @@ func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 	}, d.gen.dnsPlan())
 	d.gateway = gateway.New(gateway.Config{
 		Names: fakeNames{d.pool}, History: d.router.History(), Devices: d.devices,
-		Resolve: resolving(d.resolve), Sender: d.sender, Log: d.log,
+		Resolve: resolving(d.resolve), Sender: d.sender, HandBack: d.taker(), Log: d.log,
 	}, d.gen.gatewayPlan())
 	return nil
 }
@@ -260,6 +261,9 @@ func (d *daemon) undo() error {
 	}
 	if d.pool != nil {
 		errs = append(errs, d.pool.Close())
+	}
+	if d.flows != nil {
+		d.flows.Close()
 	}
 	if d.lock != nil {
 		d.lock.Close()

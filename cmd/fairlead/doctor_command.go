@@ -60,7 +60,8 @@ func caseOf(gen *generation, running bool) doctor.Case {
 			_, lan, err := route.Connected(devices)
 			return lan, err
 		},
-		Exists: func(device string) bool { _, err := net.InterfaceByName(device); return err == nil },
+		Conntrack: conntrackNetlink,
+		Exists:    func(device string) bool { _, err := net.InterfaceByName(device); return err == nil },
 	}}
 	if seconds, err := strconv.ParseInt(built, 10, 64); err == nil && seconds > 0 {
 		c.Built = time.Unix(seconds, 0)
@@ -80,6 +81,14 @@ func probeKernel() error {
 	}
 	defer table.Close()
 	return table.Probe()
+}
+
+func conntrackNetlink() error {
+	c, err := route.OpenConntrack()
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 func rivals() ([]doctor.Rival, error) {

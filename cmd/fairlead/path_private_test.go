@@ -46,9 +46,10 @@ func TestNoPrivateAddressLeavesWhenTheDaemonGoes(t *testing.T) {
 }
 
 // A server that answers late, when the kernel has forgotten the client's flow,
-// must not make it take the client's next datagram for an answer to that.
+// must not make it take the client's next datagram for an answer to that. The
+// flow is one that the daemon keeps: a direct one would be handed back.
 func TestNoPrivateAddressLeavesAfterALateAnswer(t *testing.T) {
-	h := newHome(t, lab.Options{}, lab.Config{})
+	h := newHome(t, lab.Options{}, lab.Config{Default: "node"})
 	capture, err := h.CaptureWAN()
 	ok(t, err)
 	server, err := h.Internet.ListenUDP(at(h.At.Foreign.V4, testPort))

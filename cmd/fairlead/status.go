@@ -60,7 +60,7 @@ func (d *daemon) status() status {
 	g, dns := d.gateway.Status(), d.router.Status()
 	s := status{
 		Version: version, UptimeS: int64(time.Since(d.began).Seconds()), RSSBytes: residentBytes(),
-		Flows:     flowStatus{TCP: g.TCP, UDP: g.UDP},
+		Flows:     flowStatus{TCP: g.TCP, UDP: g.UDP, HandedBack: g.HandedBack},
 		Outbounds: make(map[string]outboundStatus),
 		DNS:       dnsStatus{Queries: dns.Queries, Fake: dns.Fake, Cached: dns.Cached, Upstream: dns.Upstream, Refused: dns.Refused},
 		Warnings:  []string{},

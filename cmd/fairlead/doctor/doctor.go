@@ -50,6 +50,7 @@ type Kernel struct {
 	HardwareOffload func() ([]string, error)
 	Connected       func(devices []string) (map[string][]netip.Prefix, error)
 	Exists          func(device string) bool
+	Conntrack       func() error // whether the kernel can delete single flows
 }
 
 // Rival is a table of another program that diverts what we divert.
@@ -96,6 +97,10 @@ func features(c Case) []Finding {
 }
 
 func conntrack(c Case) []Finding {
+	if err := c.Kernel.Conntrack(); err != nil {
+		return one("no-conntrack-netlink", Warning, err.Error(),
+			"install kmod-nf-conntrack-netlink: without it, direct UDP flows that had to be sniffed stay with fairlead, and so do relayed flows' entries after a stop")
+	}
 	if _, err := os.Stat(c.path("/proc/net/nf_conntrack")); err == nil || c.sysctl("net/netfilter/nf_conntrack_max") != "" {
 		return nil
 	}

@@ -22,7 +22,8 @@ func healthy(t *testing.T) Case {
 			Connected: func([]string) (map[string][]netip.Prefix, error) {
 				return map[string][]netip.Prefix{"br-lan": {netip.MustParsePrefix("192.168.1.0/24")}}, nil
 			},
-			Exists: func(string) bool { return true },
+			Exists:    func(string) bool { return true },
+			Conntrack: func() error { return nil },
 		},
 	}
 	for path, text := range map[string]string{
@@ -66,6 +67,7 @@ func TestEachIllnessIsFoundByItsCode(t *testing.T) {
 	}{
 		"a missing module":                   {"kernel-feature", Error, func(c *Case) { c.Kernel.Probe = func() error { return errors.New("the kernel lacks tproxy") } }},
 		"no conntrack":                       {"no-conntrack", Error, func(c *Case) { os.Remove(filepath.Join(c.Root, "/proc/sys/net/netfilter/nf_conntrack_max")) }},
+		"no ctnetlink":                       {"no-conntrack-netlink", Warning, func(c *Case) { c.Kernel.Conntrack = func() error { return errors.New("the kernel lacks it") } }},
 		"no forwarding":                      {"no-forwarding", Error, func(c *Case) { set(t, *c, "/proc/sys/net/ipv4/ip_forward", "0") }},
 		"no IPv6 forwarding":                 {"no-forwarding6", Note, func(c *Case) { set(t, *c, "/proc/sys/net/ipv6/conf/all/forwarding", "0") }},
 		"bridge netfilter while running":     {"bridge-netfilter", Error, func(c *Case) { set(t, *c, "/proc/sys/net/bridge/bridge-nf-call-iptables", "1") }},

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/fairlead/fairlead/gateway"
+	"github.com/fairlead/fairlead/gateway/tproxy"
+	"github.com/fairlead/fairlead/nft"
+	"github.com/fairlead/fairlead/nft/mark"
+	"github.com/fairlead/fairlead/nft/route"
+	"github.com/fairlead/fairlead/openwrt/config"
+)
+
+// handBack gives UDP flows back to the kernel: the tuple first, so that the
+// flow is let through when it begins anew, and then the conntrack entry goes by
+// which it was ours.
+type handBack struct {
+	table *nft.Table
+	flows *route.Conntrack
+}
+
+func (h handBack) HandBack(client, dialled netip.AddrPort) error {
+	if err := h.table.HandBack(client, dialled); err != nil {
+		return err
+	}
+	return h.flows.DeleteFlow(client, dialled)
+}
+
+func (h handBack) Resend(client, dialled netip.AddrPort, datagrams [][]byte) error {
+	return tproxy.Resend(client, dialled, datagrams, mark.Own)
+}
+
+// openConntrack readies the handing back of flows. Without nf_conntrack_netlink
+// they stay with the daemon, and doctor says so.
+func (d *daemon) openConntrack(context.Context, *config.Config) (err error) {
+	d.flows, err = route.OpenConntrack()
+	if errors.Is(err, route.ErrNoConntrack) {
+		d.log.Warn("direct UDP flows that had to be sniffed stay with fairlead", "cause", err)
+		return nil
+	}
+	return err
+}
+
+// taker is who takes flows back: nil without nf_conntrack_netlink.
+func (d *daemon) taker() gateway.HandBack {
+	if d.flows == nil {
+		return nil
+	}
+	return handBack{d.table, d.flows}
+}
