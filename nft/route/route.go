@@ -21,7 +21,7 @@ import (
 // What is ours among the machine's rules and routes.
 const (
 	Table    = 1000 // the private table that delivers everything locally
-	Priority = 900  // of the rule that leads marked packets there; the one before it is ours too
+	Priority = 900  // of the rule that leads marked packets there; the one before it and the thirteen behind it are ours too
 	Tag      = 0xfa // the protocol (rtnetlink(7)) by which Remove knows what it may delete
 )
 
@@ -31,11 +31,15 @@ const patience = 5 * time.Second
 // Config is what the routes depend on.
 type Config struct {
 	Fake4, Fake6 netip.Prefix // the fakeip ranges, unreachable for packets that were not diverted
+	Interfaces   []Interface
+	LAN          map[string][]netip.Prefix // of each LAN device, as Connected gives them
+	Router       bool                      // the router's own traffic is diverted
 }
 
-// Apply adds the rules and routes of the configuration and deletes those of an
-// earlier one. What is there already is fine. The loopback interface must be up.
-// A kernel without IPv6 gets those of IPv4.
+// Apply adds the rules and routes of the configuration, as far as the devices
+// allow now, and deletes those of an earlier one. What is there already is fine:
+// it is called again whenever a link or an address changes. The loopback
+// interface must be up. A kernel without IPv6 gets those of IPv4.
 func Apply(c Config) error {
 	h, err := open()
 	if err != nil {
@@ -43,20 +47,24 @@ func Apply(c Config) error {
 	}
 	defer h.Close()
 
-	lo, err := loopback(h)
+	devices, err := listDevices(h)
 	if err != nil {
 		return fmt.Errorf("adding routes: %w", err)
 	}
-	for _, f := range families(c) {
-		err := f.apply(h, lo)
+	if !devices["lo"].up {
+		return errors.New("adding routes: the loopback interface is down, and diverted packets are delivered through it (ip link set lo up)")
+	}
+	var errs []error
+	for _, f := range families() {
+		err := f.apply(h, f.routes(c, devices), f.rules(c))
 		if f.number == unix.AF_INET6 && isAbsent(err) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("adding routes of %s: %w", f.name, err)
+			errs = append(errs, fmt.Errorf("adding routes of %s: %w", f.name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Remove deletes every rule and route of ours, whichever process added them.
@@ -68,7 +76,7 @@ func Remove() error {
 	defer h.Close()
 
 	var errs []error
-	for _, f := range families(Config{}) {
+	for _, f := range families() {
 		if err := f.remove(h); err != nil && !isAbsent(err) {
 			errs = append(errs, fmt.Errorf("deleting routes of %s: %w", f.name, err))
 		}
@@ -88,79 +96,86 @@ func open() (*netlink.Handle, error) {
 	return h, nil
 }
 
-func loopback(h *netlink.Handle) (netlink.Link, error) {
-	lo, err := h.LinkByName("lo")
-	if err != nil {
-		return nil, fmt.Errorf("finding the loopback interface: %w", err)
-	}
-	if lo.Attrs().Flags&net.FlagUp == 0 {
-		return nil, errors.New("the loopback interface is down, and diverted packets are delivered through it (ip link set lo up)")
-	}
-	return lo, nil
-}
-
-// family is what one address family needs.
+// family is one of the two address families.
 type family struct {
 	name   string
 	number int
 	all    *net.IPNet
-	fake   netip.Prefix // invalid: none
 }
 
-func families(c Config) []family {
+func families() []family {
 	return []family{
-		{"IPv4", unix.AF_INET, &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}, c.Fake4},
-		{"IPv6", unix.AF_INET6, &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}, c.Fake6},
+		{"IPv4", unix.AF_INET, &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}},
+		{"IPv6", unix.AF_INET6, &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}},
 	}
 }
 
-func (f family) apply(h *netlink.Handle, lo netlink.Link) error {
-	wanted := f.routes(lo)
-	for _, r := range wanted {
-		if err := h.RouteAdd(&r); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("adding %s: %w", describe(r), err)
+func (f family) has(a netip.Addr) bool { return a.IsValid() && a.BitLen() == len(f.all.IP)*8 }
+
+// apply deletes what is not wanted first: a route that moved to another device
+// or gateway would be taken for the same. In between its table refuses.
+func (f family) apply(h *netlink.Handle, routes []netlink.Route, rules []*netlink.Rule) error {
+	unwanted := func(r netlink.Route) bool {
+		return !slices.ContainsFunc(routes, func(w netlink.Route) bool { return f.describe(w) == f.describe(r) })
+	}
+	stale := func(r netlink.Rule) bool {
+		return !slices.ContainsFunc(rules, func(w *netlink.Rule) bool { return w.Priority == r.Priority && w.Table == r.Table && w.Mark == r.Mark })
+	}
+	errs := []error{f.deleteRules(h, stale), f.deleteRoutes(h, unwanted)}
+	for _, r := range routes {
+		if err := h.RouteAdd(&r); err != nil && !errors.Is(err, unix.EEXIST) && !(deviceGone(err) && r.Type == unix.RTN_UNICAST) {
+			errs = append(errs, fmt.Errorf("adding %s: %w", f.describe(r), err))
 		}
 	}
-	for _, r := range f.rules() {
+	for _, r := range rules {
 		if err := h.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("adding rule %d: %w", r.Priority, err)
+			errs = append(errs, fmt.Errorf("adding rule %d: %w", r.Priority, err))
 		}
 	}
-	return f.deleteRoutes(h, func(r netlink.Route) bool {
-		return !slices.ContainsFunc(wanted, func(w netlink.Route) bool { return describe(w) == describe(r) })
-	})
+	return errors.Join(errs...)
 }
 
 func (f family) remove(h *netlink.Handle) error {
+	return errors.Join(
+		f.deleteRules(h, func(netlink.Rule) bool { return true }),
+		f.deleteRoutes(h, func(netlink.Route) bool { return true }))
+}
+
+// deleteRules deletes those of our rules that are chosen.
+func (f family) deleteRules(h *netlink.Handle, chosen func(netlink.Rule) bool) error {
 	rules, err := list(func() ([]netlink.Rule, error) { return h.RuleList(f.number) })
 	if err != nil {
 		return fmt.Errorf("listing rules: %w", err)
 	}
 	var errs []error
 	for _, r := range rules {
-		if r.Protocol != Tag || r.Mask == nil || *r.Mask != mark.Mask {
+		if r.Protocol != Tag || r.Mask == nil || *r.Mask != mark.Mask || !chosen(r) {
 			continue
 		}
 		if err := h.RuleDel(&r); err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("deleting rule %d: %w", r.Priority, err))
 		}
 	}
-	errs = append(errs, f.deleteRoutes(h, func(netlink.Route) bool { return true }))
 	return errors.Join(errs...)
 }
 
 // routes deliver what the rules lead to the private table locally, and keep
 // packets for fake addresses from leaving when the nft table is not there.
-func (f family) routes(lo netlink.Link) []netlink.Route {
+func (f family) routes(c Config, devices map[string]device) []netlink.Route {
 	routes := []netlink.Route{{
 		Family: f.number, Table: Table, Protocol: Tag, Dst: f.all,
-		Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST, LinkIndex: lo.Attrs().Index,
+		Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST, LinkIndex: devices["lo"].index,
 	}}
-	if f.fake.IsValid() {
-		routes = append(routes, netlink.Route{
-			Family: f.number, Table: unix.RT_TABLE_MAIN, Protocol: Tag, Dst: netipx.PrefixIPNet(f.fake.Masked()),
-			Type: unix.RTN_UNREACHABLE,
-		})
+	for _, fake := range []netip.Prefix{c.Fake4, c.Fake6} {
+		if f.has(fake.Addr()) {
+			routes = append(routes, netlink.Route{
+				Family: f.number, Table: unix.RT_TABLE_MAIN, Protocol: Tag, Dst: netipx.PrefixIPNet(fake.Masked()),
+				Type: unix.RTN_UNREACHABLE,
+			})
+		}
+	}
+	for _, i := range c.Interfaces {
+		routes = append(routes, f.through(i, c.LAN, devices)...)
 	}
 	return routes
 }
@@ -169,19 +184,26 @@ func (f family) routes(lo netlink.Link) []netlink.Route {
 // src_valid_mark (which Tailscale sets) the kernel asks with the packet's mark
 // for the way back to its source, too, and would take each source for an address
 // of its own: such a question comes from lo, as a packet of our own does, and is
-// for the main table.
-func (f family) rules() []*netlink.Rule {
+// for the main table. So packets of the router's own need another mark.
+func (f family) rules(c Config) []*netlink.Rule {
 	mask := mark.Mask
-	rule := func(priority, table int, from string) *netlink.Rule {
+	rule := func(priority int, m uint32, table int, from string) *netlink.Rule {
 		r := netlink.NewRule()
 		r.Family, r.Priority, r.Table, r.IifName = f.number, priority, table, from
-		r.Mark, r.Mask, r.Protocol = mark.Carried, &mask, Tag
+		r.Mark, r.Mask, r.Protocol = m, &mask, Tag
 		return r
 	}
-	return []*netlink.Rule{
-		rule(Priority-1, unix.RT_TABLE_MAIN, "lo"),
-		rule(Priority, Table, ""),
+	rules := []*netlink.Rule{
+		rule(Priority-1, mark.Carried, unix.RT_TABLE_MAIN, "lo"),
+		rule(Priority, mark.Carried, Table, ""),
 	}
+	for _, i := range c.Interfaces {
+		rules = append(rules, rule(i.priority(), i.mark(), i.table(), ""))
+	}
+	if c.Router {
+		rules = append(rules, rule(Priority+mark.Interfaces, mark.Router, Table, ""))
+	}
+	return rules
 }
 
 // deleteRoutes deletes those of our routes that are chosen.
@@ -199,14 +221,22 @@ func (f family) deleteRoutes(h *netlink.Handle, chosen func(netlink.Route) bool)
 			continue
 		}
 		if err := h.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
-			errs = append(errs, fmt.Errorf("deleting %s: %w", describe(r), err))
+			errs = append(errs, fmt.Errorf("deleting %s: %w", f.describe(r), err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func describe(r netlink.Route) string {
-	return fmt.Sprintf("route %s of type %d in table %d", r.Dst, r.Type, r.Table)
+// describe says all by which we tell routes apart, as the kernel tells it.
+func (f family) describe(r netlink.Route) string {
+	if f.number == unix.AF_INET6 && r.Priority == 0 {
+		r.Priority = 1024 // IP6_RT_PRIO_USER of net/ipv6
+	}
+	text := fmt.Sprintf("route %s of type %d and metric %d in table %d", r.Dst, r.Type, r.Priority, r.Table)
+	if r.Type == unix.RTN_UNICAST {
+		text += fmt.Sprintf(" by gateway %v of link %d", r.Gw, r.LinkIndex)
+	}
+	return text
 }
 
 // list repeats a question whose answer was cut short by a change meanwhile.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,10 +23,6 @@ func bridgeSettings() []string {
 // which is kept by a call that finds it: a crash loses nothing. A kernel
 // without bridge netfilter is fine.
 func PassBridged(state string) (changed []string, err error) {
-	before, err := readState(state)
-	if err != nil {
-		return nil, fmt.Errorf("switching bridge netfilter off: %w", err)
-	}
 	for _, name := range bridgeSettings() {
 		value, err := readSysctl(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -35,22 +32,79 @@ func PassBridged(state string) (changed []string, err error) {
 			return nil, fmt.Errorf("switching bridge netfilter off: %w", err)
 		}
 		if value != "0" {
-			before[name] = value
 			changed = append(changed, name)
 		}
 	}
-	if len(changed) == 0 {
-		return nil, nil
-	}
-	if err := writeState(state, before); err != nil {
+	if err := override(state, changed, "0"); err != nil {
 		return nil, fmt.Errorf("switching bridge netfilter off: %w", err)
 	}
-	for _, name := range changed {
-		if err := writeSysctl(name, "0"); err != nil {
-			return nil, fmt.Errorf("switching bridge netfilter off: %w", err)
+	return changed, nil
+}
+
+// AcceptAnswers has the kernel take answers that come in through one of the
+// devices although the main table would not send there, and gives back the names
+// of the sysctls that were in the way: strict rp_filter. They are recorded as by
+// PassBridged. Devices that are not there are passed over; a device that comes
+// back needs another call.
+func AcceptAnswers(state string, devices []string) (changed []string, err error) {
+	const strict, loose = "1", "2"
+	all, err := readSysctl(reversePath("all"))
+	if err != nil {
+		return nil, fmt.Errorf("loosening rp_filter: %w", err)
+	}
+	for _, d := range devices {
+		value, err := readSysctl(reversePath(d))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("loosening rp_filter: %w", err)
+		}
+		if max(all, value) == strict { // the larger holds (ip-sysctl.rst)
+			changed = append(changed, reversePath(d))
 		}
 	}
+	if err := override(state, changed, loose); err != nil {
+		return nil, fmt.Errorf("loosening rp_filter: %w", err)
+	}
 	return changed, nil
+}
+
+func reversePath(device string) string { return "net/ipv4/conf/" + device + "/rp_filter" }
+
+// isOurs tells the sysctls that we change.
+func isOurs(name string) bool {
+	device, ok := strings.CutPrefix(name, "net/ipv4/conf/")
+	device, filter := strings.CutSuffix(device, "/rp_filter")
+	return slices.Contains(bridgeSettings(), name) || ok && filter && !strings.Contains(device, "/") && device != ".."
+}
+
+// override gives sysctls another value, and records theirs unless it was before.
+func override(state string, names []string, value string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	before, err := readState(state)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, known := before[name]; known {
+			continue
+		}
+		if before[name], err = readSysctl(name); err != nil {
+			return err
+		}
+	}
+	if err := writeState(state, before); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := writeSysctl(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Restore gives the sysctls of the state file their values back and deletes it.
@@ -61,11 +115,7 @@ func Restore(state string) error {
 		return fmt.Errorf("restoring sysctls: %w", err)
 	}
 	var errs []error
-	for _, name := range bridgeSettings() {
-		value, ok := before[name]
-		if !ok {
-			continue
-		}
+	for name, value := range before {
 		if err := writeSysctl(name, value); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -104,7 +154,7 @@ func readState(path string) (map[string]string, error) {
 	}
 	for line := range strings.Lines(string(data)) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if ok && slices.Contains(bridgeSettings(), name) {
+		if ok && isOurs(name) {
 			before[name] = value
 		}
 	}
@@ -114,10 +164,8 @@ func readState(path string) (map[string]string, error) {
 // writeState replaces the file at once, so that a crash leaves the old or the new one.
 func writeState(path string, before map[string]string) error {
 	var b strings.Builder
-	for _, name := range bridgeSettings() {
-		if value, ok := before[name]; ok {
-			fmt.Fprintf(&b, "%s %s\n", name, value)
-		}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		fmt.Fprintf(&b, "%s %s\n", name, before[name])
 	}
 	temporary := path + ".new"
 	if err := os.WriteFile(temporary, []byte(b.String()), 0o600); err != nil {
