@@ -76,7 +76,9 @@ func (r *Ruleset) placed(l Learned, gone bool) (p placement, ok bool, err error)
 	}
 	e := leads(addrValue(l.Addr), l.Way.verdict())
 	e.timeout = max(l.TTL, time.Second)
-	return placement{set: wayName(f, l.Group), element: e, gone: gone}, r.ways[l.Group], nil
+	// Who deletes an address has usually set it: that it is there is the guess
+	// by which a whole reload's deletions are one transaction.
+	return placement{set: wayName(f, l.Group), element: e, there: gone, gone: gone}, r.ways[l.Group], nil
 }
 
 // Direct is an address that leaves directly for the clients of one group.
