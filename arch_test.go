@@ -128,7 +128,9 @@ func scaffold() []string { return []string{"nft/nstest", "cmd/fairlead/lab", "cm
 // pure rooms may not.
 const kernel = "golang.org/x/sys"
 
-func pure() []string { return []string{"sniff/", "dnsrouter/", "gateway/policy", "nft/mark", "openwrt/"} }
+func pure() []string {
+	return []string{"sniff/", "dnsrouter/", "gateway/policy", "nft/mark", "openwrt/"}
+}
 
 func TestTheKernelStaysOutOfPureRooms(t *testing.T) {
 	for _, p := range packages(t) {
