@@ -2,23 +2,31 @@ package main
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
+
+	"golang.org/x/sys/unix"
 )
 
 // nodePort is that of a SOCKS5 server without a password and without a log, in
 // place of the lab's, which remembers every target.
 const nodePort = 1081
 
-// serveNode runs a SOCKS5 server (RFC 1928) that knows CONNECT and takes every
-// name for that of one host.
+// associate is the command for datagrams; all others are taken for CONNECT.
+const associate = 3
+
+// serveNode runs a SOCKS5 server (RFC 1928) that takes every name for that of
+// one host. It takes datagrams to there, but nothing back.
 func serveNode(_ *ground, host netip.Addr) error {
 	return serveTCP(nodePort, func(c *net.TCPConn) {
-		port, err := acceptSOCKS(c)
+		command, port, err := acceptSOCKS(c)
 		if err != nil {
+			return
+		}
+		if command == associate {
+			relayDatagrams(c, host)
 			return
 		}
 		up, err := net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(host, port)))
@@ -41,27 +49,79 @@ func serveNode(_ *ground, host netip.Addr) error {
 	})
 }
 
-// acceptSOCKS reads the greeting and a request for a name, and gives its port.
-func acceptSOCKS(c net.Conn) (port uint16, err error) {
+// acceptSOCKS reads the greeting and a request, and gives its port.
+func acceptSOCKS(c net.Conn) (command byte, port uint16, err error) {
 	var b [260]byte
 	if _, err := io.ReadFull(c, b[:2]); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if _, err := io.ReadFull(c, b[:b[1]]); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if _, err := c.Write([]byte{5, 0}); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if _, err := io.ReadFull(c, b[:5]); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	if b[1] != 1 || b[3] != 3 {
-		return 0, fmt.Errorf("request %d for an address of type %d: %w", b[1], b[3], errors.ErrUnsupported)
+	command = b[1]
+	length := net.IPv4len + 1 // of the address and the port; one byte of them is read
+	if b[3] == 3 {            // a name
+		length = int(b[4]) + 2
 	}
-	length := int(b[4]) + 2
 	if _, err := io.ReadFull(c, b[:length]); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return binary.BigEndian.Uint16(b[length-2:]), nil
+	return command, binary.BigEndian.Uint16(b[length-2:]), nil
+}
+
+// relayDatagrams sends on what comes for a name, until the client goes. All of
+// it is for the port that the first is for.
+func relayDatagrams(c *net.TCPConn, host netip.Addr) {
+	at := c.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	fd, err := boundUDP(netip.AddrPortFrom(at, 0))
+	if err != nil {
+		return
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return
+	}
+	go func() {
+		defer unix.Close(fd)
+		forward(fd, host)
+	}()
+	reply := append([]byte{5, 0, 0, 1}, at.AsSlice()...)
+	c.Write(binary.BigEndian.AppendUint16(reply, uint16(name.(*unix.SockaddrInet4).Port)))
+	io.Copy(io.Discard, c)
+	unix.Shutdown(fd, unix.SHUT_RD) // wakes forward
+}
+
+func forward(fd int, host netip.Addr) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	in, out := newBatchIO(fd, false), (*batchIO)(nil)
+	for {
+		n, err := in.receive(unix.MSG_WAITFORONE)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || len(in.received(0)) == 0 {
+			return
+		}
+		for i := range n {
+			d := in.received(i)
+			head := 4 + 1 + int(d[4]) + 2 // of a datagram for a name (section 7)
+			if out == nil {
+				to, err := connectedUDP(netip.AddrPortFrom(host, binary.BigEndian.Uint16(d[head-2:])))
+				if err != nil {
+					return
+				}
+				defer unix.Close(to)
+				out = newBatchIO(to, true)
+			}
+			out.iovs[i].SetLen(copy(out.bufs[i][:], d[head:]))
+		}
+		out.sendFrom(0, n)
+	}
 }

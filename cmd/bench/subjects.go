@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
@@ -37,7 +38,7 @@ const (
 	plainWay   = "plain forwarding"
 	directWay  = "direct, told by DNS"
 	sniffedWay = "direct, sniffed"
-	relayedWay = "direct, relayed"
+	untoldWay  = "direct, not told"
 	nodeWay    = "SOCKS5 node"
 )
 
@@ -110,11 +111,15 @@ func (s *street) flows(routes []route) measure {
 	})}
 }
 
-// blasts sends datagrams of one flow at several rates. Nothing tells their
-// name, so those to an address that DNS did not tell are relayed.
+// blasts sends datagrams of one flow at several rates. Nothing in them tells a
+// name, so those to an address that DNS did not tell have none.
 func (s *street) blasts(routes []route) (all []measure) {
-	ways := append([]route(nil), routes[:3]...)
-	ways[2].name = relayedWay
+	ways := slices.Clone(routes)
+	for i := range ways {
+		if ways[i].name == sniffedWay {
+			ways[i].name = untoldWay
+		}
+	}
 	for _, size := range []int{64, 1200} {
 		for _, rate := range []int{20_000, 60_000, 0} {
 			name := fmt.Sprintf("UDP, %d bytes, %d/s", size, rate)
