@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/gateway/policy"
 	"github.com/fairlead/fairlead/gateway/relay"
 	"github.com/fairlead/fairlead/sniff"
@@ -42,7 +44,8 @@ type opening struct {
 }
 
 // headBuffers hold what is read of a client before its way is known. They go
-// back before the relaying begins, so that a long connection costs none.
+// back before the relaying begins, and while a client is silent, so that a long
+// connection costs none.
 var headBuffers = sync.Pool{New: func() any { b := make([]byte, sniff.MaxStream); return &b }}
 
 // close ends an opening. A connection that was not joined is reset, like its
@@ -71,6 +74,7 @@ func (o *opening) listen(ctx context.Context) error {
 	err := o.read(time.Now().Add(silence))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
+		o.recycle()
 		return o.wait(ctx)
 	case broken(err):
 		return err
@@ -88,12 +92,37 @@ func (o *opening) read(deadline time.Time) error {
 
 // readMore takes one piece from the client, by the deadline that is set.
 func (o *opening) readMore() error {
+	if o.buf == nil {
+		if err := readable(o.client); err != nil {
+			return err
+		}
+		o.buf = headBuffers.Get().(*[]byte)
+	}
 	n, err := o.client.Read((*o.buf)[len(o.head):])
 	o.head = (*o.buf)[:len(o.head)+n]
 	if n > 0 {
 		return nil
 	}
 	return err
+}
+
+// readable waits until there is something to read, or the end. A reset is told
+// by the kernel only once, so it is passed on from here.
+func readable(c *net.TCPConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, failed = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return failed != unix.EAGAIN
+	})
+	if err != nil {
+		return err
+	}
+	return failed
 }
 
 // hear sniffs what the client says until that is told, or it ends, or takes
