@@ -20,9 +20,11 @@ import (
 	"github.com/fairlead/fairlead/openwrt/config"
 )
 
-// memoryLimit is what the collector tries to keep the heap below: a router
-// with 128 MB has other things to do, too.
-const memoryLimit = 48 << 20
+// memoryLimit is what the collector tries to keep the memory below: a router
+// with 128 MB has other things to do, too. It has to be above what the limits of
+// the gateway allow, 15 KB for each of 4,096 connections beside 16 MB: a
+// collector that cannot keep it takes half of the processor for trying.
+const memoryLimit = 96 << 20
 
 // runCommand runs the gateway until it is told to stop.
 func runCommand(e env, args []string) int {
@@ -190,7 +192,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := route.Apply(next.routes()); err != nil {
+	if err := d.applyRoutes(next); err != nil {
 		return err
 	}
 	// Addresses that the new policy no longer sends directly leave the maps
