@@ -80,6 +80,11 @@ func (c Config) validate() error {
 		}
 		errs = append(errs, validDevices(m.Devices), validPrefixes(m.Prefixes))
 	}
+	for i, g := range c.Groups {
+		if err := validAddrs(g.Addrs, c.Interfaces); err != nil {
+			errs = append(errs, fmt.Errorf("group %d: %w", i, err))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -117,9 +122,14 @@ func validPrefixes(prefixes []netip.Prefix) error {
 	return errors.Join(errs...)
 }
 
-// hasWays tells whether addresses can have a way of their own in the group:
-// where everything goes directly there is nothing to except from it.
+// hasWays tells whether names can teach addresses a way of their own in the
+// group: where everything goes directly there is nothing to except from it.
 func (g Group) hasWays() bool { return g.Mode != policy.Off && g.Rest == RestRelay }
+
+// asksAddresses tells whether the way of a flow depends on its address at all.
+func (g Group) asksAddresses() bool {
+	return g.hasWays() || g.Mode != policy.Off && len(g.Addrs) > 0
+}
 
 func (c Config) sets() []set {
 	sets := []set{
@@ -137,11 +147,18 @@ func (c Config) sets() []set {
 		}
 	}
 	for i, g := range c.Groups {
-		if !g.hasWays() {
-			continue
-		}
 		for _, f := range families() {
-			sets = append(sets, set{name: wayName(f, i), key: []datatype{f.datatype()}, verdicts: true, timeout: true, content: fromNames})
+			if g.hasWays() {
+				sets = append(sets, set{name: wayName(f, i), key: []datatype{f.datatype()}, verdicts: true, timeout: true, content: fromNames})
+			}
+		}
+	}
+	for _, g := range c.Groups {
+		for _, f := range families() {
+			s, ok := g.addressMap(f)
+			if shared := slices.ContainsFunc(sets, func(o set) bool { return o.name == s.name }); ok && !shared {
+				sets = append(sets, s)
+			}
 		}
 	}
 	for i, m := range c.Members {
@@ -177,7 +194,7 @@ func (c Config) chains() []chain {
 		chains = append(chains, i.chains()...)
 	}
 	for i, g := range c.Groups {
-		if g.hasWays() {
+		if g.asksAddresses() {
 			chains = append(chains, chain{name: waysName(i), rules: g.ways(i)})
 		}
 		chains = append(chains, chain{name: groupName(i), rules: c.group(i, g)})

@@ -110,17 +110,28 @@ func (c Config) group(i int, g Group) []rule {
 	if c.RefuseDoT {
 		rules = append(rules, line(transports(), toPort(dotPort), goTo(refuseChain)))
 	}
-	if !g.hasWays() {
+	if !g.asksAddresses() {
 		return append(rules, line(goTo(directChain)))
 	}
 	return append(rules, line(jumpTo(waysName(i))), line(goTo(relayChain)))
 }
 
-// ways comes back with flows that must be relayed.
+// ways comes back with flows that must be relayed. What a name taught comes
+// before what the address tells by itself.
 func (g Group) ways(i int) []rule {
 	var rules []rule
 	for _, f := range families() {
-		rules = append(rules, line(lookUp{target(f), wayName(f, i)}))
+		if g.hasWays() {
+			rules = append(rules, line(lookUp{target(f), wayName(f, i)}))
+		}
+	}
+	for _, f := range families() {
+		if s, ok := g.addressMap(f); ok {
+			rules = append(rules, line(lookUp{target(f), s.name}))
+		}
+	}
+	if g.Rest == RestDirect {
+		return append(rules, line(goTo(directChain)))
 	}
 	return rules
 }

@@ -38,6 +38,10 @@ type Config struct {
 type Group struct {
 	Mode policy.Mode // Off: accepted untouched, fake addresses refused
 	Rest Rest        // what becomes of a flow whose way no map knows
+
+	// Addrs are the ways of addresses that no name was asked for. They are in
+	// order, and do not overlap.
+	Addrs []AddrWay
 }
 
 // Rest is the end of a group's chain.

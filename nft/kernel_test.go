@@ -58,11 +58,36 @@ func outwards() Config {
 	return c
 }
 
+func addrWays(w Way, texts ...string) []AddrWay {
+	var all []AddrWay
+	for _, p := range prefixes(texts...) {
+		all = append(all, AddrWay{p, w})
+	}
+	return all
+}
+
+// mapped has address rules: neighbours that go different ways, the ends of both
+// families, and a group without maps of ways.
+func mapped() Config {
+	c := outwards()
+	both := slices.Concat(
+		addrWays(DirectWay, "0.0.0.0/8", "10.0.0.0/9"), addrWays(InterfaceWay(3), "10.128.0.0/9"), addrWays(Relay, "11.0.0.0/32"),
+		addrWays(Refuse, "11.0.0.1/32"), addrWays(DirectWay, "255.255.255.255/32"),
+		addrWays(DirectWay, "2001:db8::/33"), addrWays(Relay, "2001:db8:8000::/33"), addrWays(InterfaceWay(15), "ff00::/8"))
+	c.Groups = []Group{
+		{Mode: policy.FakeIP, Rest: RestDirect, Addrs: both},
+		{Mode: policy.RealIP, Rest: RestRelay, Addrs: both},
+		{Mode: policy.RealIP, Rest: RestRelay, Addrs: addrWays(DirectWay, "192.0.2.0/24")},
+		{Mode: policy.Off, Addrs: both},
+	}
+	return c
+}
+
 func configs() map[string]Config {
 	closed, v4only := house(), house()
 	closed.Closed = true
 	v4only.RefuseIPv6 = true
-	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3(), "interfaces": outwards()}
+	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3(), "interfaces": outwards(), "addresses": mapped()}
 }
 
 func build(t testing.TB, c Config) *Ruleset {

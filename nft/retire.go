@@ -21,7 +21,7 @@ func (t *Table) retire(next *Ruleset) error {
 		return nil
 	}
 	for _, s := range t.ruleset.sets {
-		if !s.verdicts || s.content == fromConfig {
+		if !s.verdicts || s.content != fromTraffic && s.content != fromNames {
 			continue
 		}
 		keys, err := t.leadingTo(s, chains)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -78,8 +79,19 @@ func (r *Ruleset) Fingerprint() string { return r.chain(divertChain).rules[0].co
 func (r *Ruleset) stamp() {
 	first := &r.chain(divertChain).rules[0]
 	first.comment = ""
-	sum := sha256.Sum256([]byte(r.String()))
+	sum := sha256.Sum256([]byte(r.withoutAddrs().String()))
 	first.comment = TableName + " " + hex.EncodeToString(sum[:8])
+}
+
+// withoutAddrs is the ruleset with nothing in its address maps, whose names tell
+// what is: the text of large ones would take more memory than all else.
+func (r *Ruleset) withoutAddrs() *Ruleset {
+	bare := *r
+	bare.sets = slices.Clone(r.sets)
+	for i := range bare.sets {
+		bare.sets[i].addrs = nil
+	}
+	return &bare
 }
 
 func (r *Ruleset) chain(name string) *chain {
@@ -120,7 +132,8 @@ func (r *Ruleset) create(b *batch) {
 	r.fill(b)
 }
 
-// replace turns the table of old into that of r. The chains are emptied first:
+// replace turns the table of old, in which the address maps of r are staged,
+// into that of r. The chains are emptied first:
 // nothing but them holds on to the sets, and nothing but rules and sets to the chains.
 func (r *Ruleset) replace(b *batch, old *Ruleset) {
 	b.flushChains()
@@ -140,7 +153,7 @@ func (r *Ruleset) replace(b *batch, old *Ruleset) {
 		}
 	}
 	for _, s := range r.sets {
-		if _, existed := old.set(s.name); !existed || !r.keeps(s) {
+		if _, existed := old.set(s.name); s.content != fromAddrs && (!existed || !r.keeps(s)) {
 			b.addSet(s)
 		}
 	}
@@ -150,7 +163,13 @@ func (r *Ruleset) replace(b *batch, old *Ruleset) {
 // keeps tells whether a set outlives a reload with its elements.
 func (r *Ruleset) keeps(s set) bool {
 	_, wanted := r.set(s.name)
-	return wanted && (s.content == fromTraffic || s.content == fromNames && !r.forget)
+	switch s.content {
+	case fromTraffic, fromAddrs:
+		return wanted
+	case fromNames:
+		return wanted && !r.forget
+	}
+	return false
 }
 
 func (r *Ruleset) fill(b *batch) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,6 +51,7 @@ type set struct {
 	lifetime time.Duration // of elements that do not say their own; 0: for ever
 	content  content
 	elements []element
+	addrs    []AddrWay // instead of elements: added later, in several transactions
 }
 
 // content says whose the elements of a set are, and so what a reload does with them.
@@ -59,6 +61,7 @@ const (
 	fromConfig  content = iota // replaced by the new configuration's
 	fromTraffic                // kept
 	fromNames                  // kept, unless what names stand for has changed
+	fromAddrs                  // the name tells them: kept if the new configuration has the same
 )
 
 func (s set) text() string {
@@ -80,8 +83,8 @@ func (s set) text() string {
 	if s.lifetime != 0 {
 		fmt.Fprintf(&b, "\t\ttimeout %ds\n", s.lifetime/time.Second)
 	}
-	if len(s.elements) > 0 {
-		fmt.Fprintf(&b, "\t\telements = { %s }\n", texts(s.elements))
+	if all := slices.Concat(s.elements, addrElements(s.addrs)); len(all) > 0 {
+		fmt.Fprintf(&b, "\t\telements = { %s }\n", texts(all))
 	}
 	b.WriteString("\t}\n")
 	return b.String()

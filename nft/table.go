@@ -33,6 +33,8 @@ type Table struct {
 
 	gathering gathering
 
+	turn sync.Mutex // held by whoever replaces or deletes the table; taken before mu
+
 	mu      sync.Mutex // guards the fields below, and keeps transactions in order
 	wire    wire
 	ruleset *Ruleset // as installed last; nil: none
@@ -59,8 +61,19 @@ func (t *Table) Close() error {
 
 // Install puts the ruleset into the kernel in place of whatever table of that
 // name is there, with the heartbeat beating, in one transaction. Those of the
-// pairs of fake addresses that do not fit are added by further ones.
+// pairs of fake addresses that do not fit are added by further ones, and so are
+// address rules: until they are there, the daemon decides.
 func (t *Table) Install(rs *Ruleset, fakes [][2]netip.Addr) error {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+
+	if err := t.install(rs, fakes); err != nil {
+		return err
+	}
+	return t.fill(rs.addressMaps(nil))
+}
+
+func (t *Table) install(rs *Ruleset, fakes [][2]netip.Addr) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -84,22 +97,46 @@ func (t *Table) Install(rs *Ruleset, fakes [][2]netip.Addr) error {
 // configuration are replaced, what was learned at run time is kept (unless
 // Config.Forget), and the heartbeat is renewed. Addresses that led to interfaces
 // which are no more are relayed. After an error the old table stands, unless it
-// was gone before: then Install is what helps.
+// was gone before: then Install is what helps. New address rules are added
+// before that transaction, by several of their own.
 func (t *Table) Reload(rs *Ruleset) error {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+
+	installed := t.installed()
+	if installed == nil {
+		return fmt.Errorf("reloading table %s: %w", TableName, ErrNotInstalled)
+	}
+	maps := rs.addressMaps(installed)
+	err := t.stage(rs, maps)
+	if err == nil {
+		err = t.reload(rs)
+	}
+	if err != nil {
+		return fmt.Errorf("reloading table %s: %w", TableName, errors.Join(err, t.unstage(rs, maps)))
+	}
+	return nil
+}
+
+// installed is the ruleset as installed last. Whoever has the turn may rely on it.
+func (t *Table) installed() *Ruleset {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ruleset
+}
+
+func (t *Table) reload(rs *Ruleset) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
-	if t.ruleset == nil {
-		return fmt.Errorf("reloading table %s: %w", TableName, ErrNotInstalled)
-	}
 	if err := t.retire(rs); err != nil {
-		return fmt.Errorf("reloading table %s: %w", TableName, err)
+		return err
 	}
 	b := newBatch(TableName)
 	rs.replace(b, t.ruleset)
 	beat(b)
 	if err := t.wire.commit(b); err != nil {
-		return fmt.Errorf("reloading table %s: %w", TableName, err)
+		return err
 	}
 	t.ruleset = rs
 	t.log.Debug("table reloaded", "fingerprint", rs.Fingerprint(), "rules", rs.rules())
@@ -108,6 +145,8 @@ func (t *Table) Reload(rs *Ruleset) error {
 
 // Delete removes the table, whoever installed it. There need not be one.
 func (t *Table) Delete() error {
+	t.turn.Lock()
+	defer t.turn.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
