@@ -29,13 +29,14 @@ const (
 )
 
 // learned knows which addresses lead to which names, and keeps in the kernel's
-// way maps exactly such addresses all of whose live names leave directly.
+// way maps exactly such addresses all of whose live names leave the same way, by
+// the kernel alone.
 //
 // The invariant, for each group g and address a: while a is in the map of g,
 // no live name that was answered with a, to whomever, could leave another way
-// for a client of g.
+// than the map says for a client of g.
 type learned struct {
-	sink AddrSink
+	sink WaySink
 
 	mu    sync.Mutex // guards the fields below
 	plan  *Plan      // by which names are judged, whatever plan their question was read with
@@ -52,8 +53,8 @@ type known struct {
 	// does not leave directly for everybody.
 	blocked time.Time
 	// more is until when a name lives that there was no room for.
-	more   time.Time
-	direct []element
+	more     time.Time
+	elements []element
 }
 
 // liveName is a name that was answered with the address.
@@ -66,10 +67,11 @@ type liveName struct {
 // element is the address's place in the way map of a group.
 type element struct {
 	group policy.Client
+	way   Way
 	until time.Time
 }
 
-func newLearned(sink AddrSink, plan *Plan) *learned {
+func newLearned(sink WaySink, plan *Plan) *learned {
 	return &learned{sink: sink, plan: plan, addrs: make(map[netip.Addr]*known)}
 }
 
@@ -103,8 +105,11 @@ func (l *learned) learn(group policy.Client, addr netip.Addr, live liveName, now
 	if err := l.removeOthers(plan, addr, k, live); err != nil {
 		return err
 	}
-	if plan.learns(group) && k.allDirect(plan, group, addr, now) {
-		l.add(addr, k, element{group, live.until}, now)
+	if !plan.learns(group) {
+		return nil
+	}
+	if way := k.agreed(plan, group, addr, now); way != Relayed {
+		l.add(addr, k, element{group, way, live.until}, now)
 	}
 	return nil
 }
@@ -128,67 +133,79 @@ func (k *known) remember(plan *Plan, addr netip.Addr, live liveName, now time.Ti
 	}
 	k.more = later(k.more, live.until)
 	for g := range plan.Policy.Clients() {
-		if !live.direct(plan, policy.Client(g), addr) {
+		if live.way(plan, policy.Client(g), addr) != Direct {
 			k.blocked = later(k.blocked, live.until)
 		}
 	}
 }
 
 // removeOthers takes the address out of the maps of groups for which the new
-// name does not leave directly.
+// name leaves another way.
 func (l *learned) removeOthers(plan *Plan, addr netip.Addr, k *known, live liveName) error {
-	return l.removeWhere(addr, k, func(g policy.Client) bool { return !live.direct(plan, g, addr) })
+	return l.removeWhere(addr, k, func(e element) bool { return live.way(plan, e.group, addr) != e.way })
 }
 
-func (l *learned) removeWhere(addr netip.Addr, k *known, gone func(policy.Client) bool) error {
-	kept := k.direct[:0]
+func (l *learned) removeWhere(addr netip.Addr, k *known, gone func(element) bool) error {
+	kept := k.elements[:0]
 	var failed error
-	for _, e := range k.direct {
-		if gone(e.group) {
-			if err := l.sink.DelDirect(int(e.group), addr); err != nil {
-				failed = fmt.Errorf("removing %s from the direct addresses: %w", addr, err)
+	for _, e := range k.elements {
+		if gone(e) {
+			if err := l.sink.DelWay(int(e.group), addr); err != nil {
+				failed = fmt.Errorf("removing %s from the learned addresses: %w", addr, err)
 				kept = append(kept, e)
 			}
 			continue
 		}
 		kept = append(kept, e)
 	}
-	k.direct = kept
+	k.elements = kept
 	return failed
 }
 
-// direct says whether, with all that is known when an answer is given, every
-// flow of a client of group to this name at this address leaves directly.
-func (n *liveName) direct(plan *Plan, group policy.Client, addr netip.Addr) bool {
-	return plan.Policy.Answered(group, n.name, addr, n.with...).AllDirect
+// way is the kernel's way of every flow of a client of group to this name at
+// this address, by all that is known when an answer is given.
+func (n *liveName) way(plan *Plan, group policy.Client, addr netip.Addr) Way {
+	return plan.kernelWay(plan.Policy.Answered(group, n.name, addr, n.with...))
 }
 
-func (k *known) allDirect(plan *Plan, group policy.Client, addr netip.Addr, now time.Time) bool {
+// agreed is the way of all live names of the address. Of names that there was
+// no room for it is known that they leave directly, or else the address is blocked.
+func (k *known) agreed(plan *Plan, group policy.Client, addr netip.Addr, now time.Time) Way {
 	if now.Before(k.blocked) {
-		return false
+		return Relayed
+	}
+	var way Way
+	if now.Before(k.more) {
+		way = Direct
 	}
 	for i := range k.names {
-		if n := &k.names[i]; !n.until.Before(now) && !n.direct(plan, group, addr) {
-			return false
+		n := &k.names[i]
+		if n.until.Before(now) {
+			continue
 		}
+		w := n.way(plan, group, addr)
+		if way != 0 && w != way {
+			return Relayed
+		}
+		way = w
 	}
-	return true
+	return max(way, Relayed)
 }
 
 // add puts the address into the map of a group, or lengthens its stay. That it
 // could not be put there costs speed, not correctness, so the answer leaves.
 func (l *learned) add(addr netip.Addr, k *known, e element, now time.Time) {
-	i := slices.IndexFunc(k.direct, func(d element) bool { return d.group == e.group })
-	if i >= 0 && !k.direct[i].until.Before(e.until.Add(-grace/2)) {
+	i := slices.IndexFunc(k.elements, func(o element) bool { return o.group == e.group })
+	if i >= 0 && !k.elements[i].until.Before(e.until.Add(-grace/2)) {
 		return // each lengthening costs a transaction, and a CDN's address is answered for hundreds of names
 	}
-	if err := l.sink.AddDirect(int(e.group), addr, e.until.Sub(now)); err != nil {
+	if err := l.sink.SetWay(int(e.group), addr, e.way, e.until.Sub(now)); err != nil {
 		return
 	}
 	if i < 0 {
-		k.direct = append(k.direct, e)
+		k.elements = append(k.elements, e)
 	} else {
-		k.direct[i] = e
+		k.elements[i] = e
 	}
 }
 
@@ -201,8 +218,8 @@ func (l *learned) judgeAgain(plan *Plan) error {
 	now := time.Now()
 	var failed error
 	for addr, k := range l.addrs {
-		err := l.removeWhere(addr, k, func(g policy.Client) bool {
-			return !plan.learns(g) || now.Before(k.more) || !k.allDirect(plan, g, addr, now)
+		err := l.removeWhere(addr, k, func(e element) bool {
+			return !plan.learns(e.group) || now.Before(k.more) || k.agreed(plan, e.group, addr, now) != e.way
 		})
 		if err != nil {
 			failed = err
@@ -217,7 +234,7 @@ func (l *learned) lost() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, k := range l.addrs {
-		k.direct = nil
+		k.elements = nil
 	}
 }
 
@@ -227,8 +244,8 @@ func (l *learned) sweep(now time.Time) {
 	defer l.mu.Unlock()
 	for addr, k := range l.addrs {
 		k.names = slices.DeleteFunc(k.names, func(n liveName) bool { return n.until.Before(now) })
-		k.direct = slices.DeleteFunc(k.direct, func(e element) bool { return e.until.Before(now) })
-		if len(k.names) == 0 && len(k.direct) == 0 && k.blocked.Before(now) && k.more.Before(now) {
+		k.elements = slices.DeleteFunc(k.elements, func(e element) bool { return e.until.Before(now) })
+		if len(k.names) == 0 && len(k.elements) == 0 && k.blocked.Before(now) && k.more.Before(now) {
 			delete(l.addrs, addr)
 		}
 	}

@@ -33,7 +33,7 @@ func newKernelMap() *kernelMap {
 	return &kernelMap{until: make(map[place]time.Time), fails: func() bool { return false }}
 }
 
-func (k *kernelMap) AddDirect(group int, addr netip.Addr, ttl time.Duration) error {
+func (k *kernelMap) SetWay(group int, addr netip.Addr, _ Way, ttl time.Duration) error {
 	if k.fails() {
 		return errKernel
 	}
@@ -41,7 +41,7 @@ func (k *kernelMap) AddDirect(group int, addr netip.Addr, ttl time.Duration) err
 	return nil
 }
 
-func (k *kernelMap) DelDirect(group int, addr netip.Addr) error {
+func (k *kernelMap) DelWay(group int, addr netip.Addr) error {
 	if k.fails() {
 		return errKernel
 	}
@@ -50,6 +50,8 @@ func (k *kernelMap) DelDirect(group int, addr netip.Addr) error {
 }
 
 func (k *kernelMap) AddFake(netip.Addr, netip.Addr) error { return nil }
+
+func (k *kernelMap) SetFake(netip.Addr, netip.Addr, Way) error { return nil }
 
 func (k *kernelMap) has(p place) bool { return k.until[p].After(time.Now()) }
 

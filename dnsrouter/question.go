@@ -165,43 +165,6 @@ func (q *question) finish(r *wire.Reply) []byte {
 	return q.out
 }
 
-// fake answers with the addresses that stand for the name. Names that share
-// one answer share nothing else: HTTPS and SVCB records, which could carry real
-// addresses, do not exist for a faked name. With the pool exhausted the answer
-// is real, asked of the upstream that may know of the name.
-func (r *Router) fake(ctx context.Context, plan *running, q *question, ways policy.Ways) ([]byte, error) {
-	if q.Type != wire.TypeA && q.Type != wire.TypeAAAA {
-		r.count.fake.Add(1)
-		return r.noData(q), nil
-	}
-	slot, fresh, ok := r.deps.Pool.Assign(q.name)
-	if !ok {
-		return r.real(ctx, plan, q, source{upstream: ways.Upstream})
-	}
-	v4, v6 := r.deps.Pool.Addrs(slot)
-	if fresh {
-		if q.hurry {
-			return nil, errLater
-		}
-		if err := r.deps.Sink.AddFake(v4, v6); err != nil {
-			r.log.Warn("telling the kernel of a fake address", "name", q.name, "err", err)
-			return q.failed(wire.EDENetwork, "the kernel could not be told of the address"), nil
-		}
-		r.deps.Pool.Told(slot)
-	}
-	r.count.fake.Add(1)
-	addr := v4
-	if q.Type == wire.TypeAAAA {
-		addr = v6
-	}
-	if !addr.IsValid() {
-		return r.noData(q), nil
-	}
-	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
-	reply.Addr(plan.Config.FakeTTL, addr)
-	return q.finish(&reply), nil
-}
-
 // viewOf is a string over bytes that must not change while it is in use.
 func viewOf(b []byte) string {
 	if len(b) == 0 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter/cache"
@@ -130,19 +129,9 @@ func (q *question) fromAnswer(answer wire.Scrubbed) ([]byte, error) {
 // ask has the question answered by its upstream, cleans the answer, tells the
 // kernel of its addresses, and keeps it.
 func (r *Router) ask(ctx context.Context, plan *running, q *question, src source) (wire.Scrubbed, error) {
-	if !r.inFlight.enter(q.device.Addr) {
-		return wire.Scrubbed{}, errBusy
-	}
-	defer r.inFlight.leave(q.device.Addr)
-	r.count.upstream.Add(1)
-	answer, err := exchange(ctx, plan.Plan, src, upstream.Question{
-		Name: strings.Clone(q.name), Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD,
-	})
+	answer, err := r.fetch(ctx, plan, q, src)
 	if err != nil {
 		return answer, err
-	}
-	if answer.Rcode != wire.RcodeSuccess && answer.Rcode != wire.RcodeNXDomain {
-		return answer, fmt.Errorf("upstream %s failed with code %d", src.upstream, answer.Rcode)
 	}
 	now := time.Now()
 	ttl := time.Duration(answer.TTL) * time.Second

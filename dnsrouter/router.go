@@ -5,6 +5,7 @@ package dnsrouter
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
@@ -16,12 +17,19 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 )
 
-// AddrSink is told what the kernel must know before an answer leaves. A group
-// is the number of a policy.Client.
-type AddrSink interface {
-	AddDirect(group int, addr netip.Addr, ttl time.Duration) error
-	DelDirect(group int, addr netip.Addr) error
+// WaySink is told which way flows to real addresses leave, before an answer
+// with one does. A group is the number of a policy.Client.
+type WaySink interface {
+	SetWay(group int, addr netip.Addr, way Way, ttl time.Duration) error
+	DelWay(group int, addr netip.Addr) error
+}
+
+// FakeSink is told what fake addresses stand for, before an answer with one
+// leaves: AddFake for flows that the daemon carries, SetFake for those that the
+// kernel carries to a real address.
+type FakeSink interface {
 	AddFake(v4, v6 netip.Addr) error
+	SetFake(fake, real netip.Addr, way Way) error
 }
 
 // Exchanger asks one upstream, and nobody else. The response is in wire form,
@@ -49,12 +57,14 @@ type Plan struct {
 	LocalUpstream string               // asked for clients whose mode is off
 	Upstreams     map[string]Exchanger // every upstream that the policy can name
 	Learns        []bool               // by policy.Client: whether the kernel has a way map for it
+	Interfaces    map[string]Way       // ways of interface outbounds
 }
 
 // Deps is what a Router works with. Local may be nil.
 type Deps struct {
 	Pool    *fakeip.Pool
-	Sink    AddrSink
+	Ways    WaySink
+	Fakes   FakeSink
 	Local   Local
 	Devices Devices
 	Log     *slog.Logger
@@ -75,6 +85,7 @@ type Router struct {
 	log      *slog.Logger
 	plan     atomic.Pointer[running]
 	learned  *learned
+	reals    *reals
 	history  *History
 	inFlight *places
 	count    counters
@@ -90,7 +101,8 @@ type Status struct{ Queries, Fake, Cached, Upstream, Refused int64 }
 func New(deps Deps, plan *Plan) *Router {
 	r := &Router{
 		deps: deps, log: deps.Log,
-		learned:  newLearned(deps.Sink, plan),
+		learned:  newLearned(deps.Ways, plan),
+		reals:    newReals(deps.Pool, deps.Fakes),
 		history:  newHistory(),
 		inFlight: newPlaces(maxInFlight, maxInFlightEach),
 	}
@@ -102,13 +114,14 @@ func New(deps Deps, plan *Plan) *Router {
 // is judged again before it returns, and cached answers are dropped.
 func (r *Router) SetPlan(plan *Plan) error {
 	r.plan.Store(newRunning(plan))
-	return r.learned.judgeAgain(plan)
+	return errors.Join(r.learned.judgeAgain(plan), r.reals.judgeAgain(plan))
 }
 
 // Renewed takes note that the kernel's table was made anew with every name of
 // the pool in it, and with empty way maps.
 func (r *Router) Renewed() {
 	r.learned.lost()
+	r.reals.lost()
 	for slot := range r.deps.Pool.All() {
 		r.deps.Pool.Told(slot)
 	}

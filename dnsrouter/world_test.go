@@ -152,11 +152,11 @@ func (s *sink) AddFake(v4, _ netip.Addr) error {
 	return nil
 }
 
-func (s *sink) DelDirect(group int, addr netip.Addr) error {
+func (s *sink) DelWay(group int, addr netip.Addr) error {
 	if s.refuseRemoval {
 		return errKernel
 	}
-	return s.kernelMap.DelDirect(group, addr)
+	return s.kernelMap.DelWay(group, addr)
 }
 
 func newLAN(t *testing.T, change func(*Plan)) *lan {
@@ -169,7 +169,7 @@ func newLAN(t *testing.T, change func(*Plan)) *lan {
 	}
 	l.pool = pool
 	l.Router = New(Deps{
-		Pool: pool, Sink: l.kernel, Devices: byAddress{}, Log: slog.New(slog.DiscardHandler),
+		Pool: pool, Ways: l.kernel, Fakes: l.kernel, Devices: byAddress{}, Log: slog.New(slog.DiscardHandler),
 		Local: homeNames{"nas.lan": netip.MustParseAddr("192.168.1.5"), "printer": netip.MustParseAddr("192.168.1.6")},
 	}, l.plan)
 	return l

@@ -180,7 +180,7 @@ func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	d.router = dnsrouter.New(dnsrouter.Deps{
-		Pool: d.pool, Sink: d.table, Local: d.names, Devices: d.devices, Log: d.log,
+		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Log: d.log,
 	}, d.gen.dnsPlan())
 	d.gateway = gateway.New(gateway.Config{
 		Names: fakeNames{d.pool}, History: d.router.History(), Devices: d.devices,
@@ -219,7 +219,35 @@ func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
 	if len(changed) > 0 {
 		d.log.Info("bridge netfilter is off while fairlead runs: it would take diverted packets away", "sysctls", changed)
 	}
-	return route.Apply(d.gen.routes())
+	return d.applyRoutes(d.gen)
+}
+
+// applyRoutes makes rules and routes those of a generation, as the machine's
+// links and addresses are now.
+func (d *daemon) applyRoutes(gen *generation) error {
+	_, lan, err := route.Connected(gen.devices)
+	if err != nil {
+		return err
+	}
+	changed, err := route.AcceptAnswers(bridgeState(gen.cfg.StateDir), gen.waysOut())
+	if err != nil {
+		return err
+	}
+	if len(changed) > 0 {
+		d.log.Info("answers by interface outbounds are accepted while fairlead runs", "sysctls", changed)
+	}
+	return route.Apply(gen.routes(lan))
+}
+
+// kernelWays are the table as the DNS router uses it.
+type kernelWays struct{ *nft.Table }
+
+func (k kernelWays) SetWay(group int, addr netip.Addr, way dnsrouter.Way, ttl time.Duration) error {
+	return k.Table.SetWay(group, addr, nft.Way(way), ttl)
+}
+
+func (k kernelWays) SetFake(fake, real netip.Addr, way dnsrouter.Way) error {
+	return k.Table.SetFake(fake, real, nft.Way(way))
 }
 
 func bridgeState(stateDir string) string { return filepath.Join(stateDir, "sysctl") }

@@ -66,11 +66,7 @@ func caseOf(gen *generation, running bool) doctor.Case {
 	if seconds, err := strconv.ParseInt(built, 10, 64); err == nil && seconds > 0 {
 		c.Built = time.Unix(seconds, 0)
 	}
-	for _, o := range gen.cfg.Outbounds {
-		if o.Type == "interface" {
-			c.Interfaces = append(c.Interfaces, o.Device)
-		}
-	}
+	c.Interfaces = gen.waysOut()
 	return c
 }
 

@@ -190,7 +190,8 @@ func (x *explanation) named(g *generation, client policy.Client, s subject) {
 		x.Answer = "real"
 		x.say("the name is resolved by upstream %s, and its flows are sniffed", ways.Upstream)
 	}
-	if !ways.AllDirect && x.Path == "kernel" {
+	inKernel := ways.AllDirect || ways.First.Kind == policy.Interface && !ways.Open && !ways.NeedsAddr
+	if !inKernel && x.Path == "kernel" {
 		x.Path = "relay"
 	}
 	if ways.Open {
@@ -203,7 +204,7 @@ func (x *explanation) take(ways policy.Ways) {
 	v := ways.First
 	x.Rule, x.Outbound = v.Rule, v.Outbound
 	switch v.Kind {
-	case policy.Direct:
+	case policy.Direct, policy.Interface:
 		x.Path = "kernel"
 	case policy.Reject:
 		x.Path = "reject"

@@ -70,15 +70,29 @@ func newGeneration(cfg *config.Config, resolve resolver, log *slog.Logger) (*gen
 func newOutbounds(cfg *config.Config, resolve resolver) map[string]gateway.Outbound {
 	direct := outbound.NewDirect(mark.Own, through{resolve, cfg.Policy.LocalUpstream})
 	all := map[string]gateway.Outbound{"direct": direct}
+	numbers := interfaceNumbers(cfg)
 	for _, o := range cfg.Outbounds {
 		switch o.Type {
 		case "interface":
-			all[o.Name] = outbound.NewInterface(o.Device, mark.Own, through{resolve, or(o.Upstream, cfg.Policy.RemoteUpstream)})
+			m, _ := mark.Interface(numbers[o.Name] - mark.FirstInterface)
+			all[o.Name] = outbound.NewInterface(o.Device, m, through{resolve, or(o.Upstream, cfg.Policy.RemoteUpstream)})
 		case "socks5":
 			all[o.Name] = outbound.NewSOCKS5(o, mark.Own, outbound.NewBootstrap(bootstrapOf(cfg, o), mark.Own))
 		}
 	}
 	return all
+}
+
+// interfaceNumbers numbers the interface outbounds in the order of the file: a
+// number is the part of the mark that its flows bear.
+func interfaceNumbers(cfg *config.Config) map[string]int {
+	numbers := map[string]int{}
+	for _, o := range cfg.Outbounds {
+		if o.Type == "interface" {
+			numbers[o.Name] = mark.FirstInterface + len(numbers)
+		}
+	}
+	return numbers
 }
 
 // bootstrapOf gives the servers that resolve a node's name: its own list, else
@@ -164,6 +178,12 @@ func (g *generation) ruleset(home []netip.Prefix, names *lease.Book) (*nft.Rules
 		Closed: g.cfg.Closed, RefuseIPv6: !g.cfg.IPv6, RefuseDoT: g.cfg.BlockDoT,
 		Members: g.members(names),
 	}
+	numbers := interfaceNumbers(g.cfg)
+	for _, o := range g.cfg.Outbounds {
+		if n, ok := numbers[o.Name]; ok {
+			c.Interfaces = append(c.Interfaces, nft.Interface{N: n, Device: o.Device, Masq: o.Masq})
+		}
+	}
 	for client, learns := range g.learns() {
 		group := nft.Group{Mode: g.policy.Mode(policy.Client(client)), Rest: nft.RestDirect}
 		if learns {
@@ -188,9 +208,36 @@ func (g *generation) members(names *lease.Book) []nft.Members {
 	return all
 }
 
-// routes are the rules and routes that deliver what the table diverts.
-func (g *generation) routes() route.Config {
-	return route.Config{Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6}
+// routes are the rules and routes that deliver what the table diverts, and that
+// lead the flows of interface outbounds out. Lan are the prefixes of the LAN.
+func (g *generation) routes(lan map[string][]netip.Prefix) route.Config {
+	c := route.Config{Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6, LAN: lan}
+	numbers := interfaceNumbers(g.cfg)
+	for _, o := range g.cfg.Outbounds {
+		n, ok := numbers[o.Name]
+		if !ok {
+			continue
+		}
+		i := route.Interface{N: n, Device: o.Device}
+		if o.Gateway.Is4() {
+			i.Gateway4 = o.Gateway
+		} else {
+			i.Gateway6 = o.Gateway
+		}
+		c.Interfaces = append(c.Interfaces, i)
+	}
+	return c
+}
+
+// waysOut are the devices that interface outbounds leave by.
+func (g *generation) waysOut() []string {
+	var devices []string
+	for _, o := range g.cfg.Outbounds {
+		if o.Type == "interface" {
+			devices = append(devices, o.Device)
+		}
+	}
+	return devices
 }
 
 func (g *generation) dnsPlan() *dnsrouter.Plan {
@@ -198,8 +245,12 @@ func (g *generation) dnsPlan() *dnsrouter.Plan {
 	for name, u := range g.upstreams {
 		ups[name] = u
 	}
+	interfaces := map[string]dnsrouter.Way{}
+	for name, n := range interfaceNumbers(g.cfg) {
+		interfaces[name] = dnsrouter.Way(n)
+	}
 	return &dnsrouter.Plan{
-		Config: g.cfg.DNS, Policy: g.policy, LocalUpstream: g.cfg.Policy.LocalUpstream,
+		Interfaces: interfaces, Config: g.cfg.DNS, Policy: g.policy, LocalUpstream: g.cfg.Policy.LocalUpstream,
 		Upstreams: ups, Learns: g.learns(),
 	}
 }

@@ -53,7 +53,7 @@ func closeDown(cfg *config.Config) error {
 		return err
 	}
 	defer gen.close()
-	home, _, err := route.Connected(gen.devices)
+	home, lan, err := route.Connected(gen.devices)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func closeDown(cfg *config.Config) error {
 	if _, err := route.PassBridged(bridgeState(cfg.StateDir)); err != nil {
 		return err
 	}
-	if err := route.Apply(gen.routes()); err != nil {
+	if err := route.Apply(gen.routes(lan)); err != nil {
 		return err
 	}
 	return table.Install(ruleset, nil)

@@ -121,7 +121,7 @@ func (d *daemon) healRoutes(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	if err := route.Apply(d.gen.routes()); err != nil {
+	if err := d.applyRoutes(d.gen); err != nil {
 		d.log.Warn("putting routes back", "err", err)
 	}
 	home, _, err := route.Connected(d.gen.devices)

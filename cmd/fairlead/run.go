@@ -192,7 +192,7 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := route.Apply(next.routes()); err != nil {
+	if err := d.applyRoutes(next); err != nil {
 		return err
 	}
 	// Addresses that the new policy no longer sends directly leave the maps

@@ -1,0 +1,150 @@
+package dnsrouter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/cache"
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
+	"github.com/fairlead/fairlead/dnsrouter/wire"
+	"github.com/fairlead/fairlead/gateway/policy"
+)
+
+// fake answers with the addresses that stand for the name. HTTPS and SVCB
+// records, which could carry real addresses, do not exist for a faked name. With
+// the pool exhausted the answer is real, asked of the upstream that may know of
+// the name.
+func (r *Router) fake(ctx context.Context, plan *running, q *question, ways policy.Ways) ([]byte, error) {
+	if q.Type != wire.TypeA && q.Type != wire.TypeAAAA {
+		r.count.fake.Add(1)
+		return r.noData(q), nil
+	}
+	addr, ok, err := r.assign(q)
+	switch {
+	case errors.Is(err, errLater):
+		return nil, err
+	case err != nil:
+		r.log.Warn("telling the kernel of a fake address", "name", q.name, "err", err)
+		return q.failed(wire.EDENetwork, "the kernel could not be told of the address"), nil
+	case !ok:
+		return r.real(ctx, plan, q, source{upstream: ways.Upstream})
+	case !addr.IsValid():
+		return r.noData(q), nil
+	}
+	if plan.kernelWay(ways) >= FirstInterface {
+		if reply, err := r.lead(ctx, plan, q, ways.Upstream, addr); reply != nil || err != nil {
+			return reply, err
+		}
+	}
+	r.count.fake.Add(1)
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
+	reply.Addr(plan.Config.FakeTTL, addr)
+	return q.finish(&reply), nil
+}
+
+// assign gives the fake address of the type that is asked for, which the kernel
+// knows by then. It says no when the pool is exhausted; the address is invalid
+// where its family has no range.
+func (r *Router) assign(q *question) (addr netip.Addr, ok bool, err error) {
+	slot, fresh, ok := r.deps.Pool.Assign(q.name)
+	if !ok {
+		return addr, false, nil
+	}
+	v4, v6 := r.deps.Pool.Addrs(slot)
+	if fresh {
+		if q.hurry {
+			return addr, true, errLater
+		}
+		if err := r.deps.Fakes.AddFake(v4, v6); err != nil {
+			return addr, true, err
+		}
+		r.reals.forget(v4, v6)
+		r.deps.Pool.Told(slot)
+	}
+	if q.Type == wire.TypeAAAA {
+		return v6, true, nil
+	}
+	return v4, true, nil
+}
+
+// lead has the kernel lead a fake address to the real one of a name that leaves
+// through an interface. A reply is given only if the name has no address, or if
+// it cannot be led. A nil one means that the fake address can be answered.
+func (r *Router) lead(ctx context.Context, plan *running, q *question, upstreamName string, fake netip.Addr) ([]byte, error) {
+	way := plan.fakeWay(q.name)
+	if way < FirstInterface {
+		return nil, nil
+	}
+	addrs, rcode, err := r.behind(ctx, plan, q, upstreamName)
+	switch {
+	case errors.Is(err, errLater):
+		return nil, err
+	case err != nil:
+		r.log.Debug("resolving for an interface", "name", q.name, "err", err)
+		return q.failed(wire.EDENetwork, "upstream "+upstreamName+" gave no answer"), nil
+	case len(addrs) == 0:
+		return q.negative(rcode), nil
+	case r.reals.stands(fake, q.name, addrs, way):
+		return nil, nil
+	case q.hurry:
+		return nil, errLater
+	}
+	if err := r.reals.set(fake, strings.Clone(q.name), addrs, way); err != nil {
+		r.log.Warn("telling the kernel of a fake address", "name", q.name, "err", err)
+		return q.failed(wire.EDENetwork, "the kernel could not be told of the address"), nil
+	}
+	return nil, nil
+}
+
+// unseen sets the answers apart that no client is given from those that are.
+const unseen = 1 << 15
+
+// behind gives the real addresses of a faked name, of the type that is asked
+// for. They stay between the upstream and the kernel.
+func (r *Router) behind(ctx context.Context, plan *running, q *question, upstreamName string) (addrs []netip.Addr, rcode uint16, err error) {
+	key := q.cacheKey(uint16(q.client) | unseen)
+	now := time.Now()
+	stored, state := plan.cache.Get(key, nil, now)
+	if state == cache.Fresh {
+		r.count.cached.Add(1)
+		return appendAddrs(nil, stored), wire.Rcode(stored), nil
+	}
+	if q.hurry {
+		return nil, 0, errLater
+	}
+	answer, err := r.fetch(ctx, plan, q, source{upstream: upstreamName})
+	if err != nil {
+		if state == cache.Stale {
+			return appendAddrs(nil, stored), wire.Rcode(stored), nil
+		}
+		return nil, 0, err
+	}
+	if answer.TTL > 0 {
+		plan.cache.Put(key, answer.Msg, answer.TTLs, time.Duration(answer.TTL)*time.Second, plan.Config.ServeStale, now)
+	}
+	return answer.Addrs, answer.Rcode, nil
+}
+
+// fetch has the question answered by its upstream, if the client has a place
+// among those that wait, and cleans the answer.
+func (r *Router) fetch(ctx context.Context, plan *running, q *question, src source) (wire.Scrubbed, error) {
+	if !r.inFlight.enter(q.device.Addr) {
+		return wire.Scrubbed{}, errBusy
+	}
+	defer r.inFlight.leave(q.device.Addr)
+	r.count.upstream.Add(1)
+	answer, err := exchange(ctx, plan.Plan, src, upstream.Question{
+		Name: strings.Clone(q.name), Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD,
+	})
+	if err != nil {
+		return answer, err
+	}
+	if answer.Rcode != wire.RcodeSuccess && answer.Rcode != wire.RcodeNXDomain {
+		return answer, fmt.Errorf("upstream %s failed with code %d", src.upstream, answer.Rcode)
+	}
+	return answer, nil
+}
