@@ -186,6 +186,9 @@ func (s set) flags() uint32 {
 	if s.timeout {
 		flags |= unix.NFT_SET_TIMEOUT
 	}
+	if s.dynamic {
+		flags |= unix.NFT_SET_EVAL
+	}
 	return flags
 }
 

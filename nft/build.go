@@ -85,7 +85,22 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("group %d: %w", i, err))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.validRouter())...)
+}
+
+func (c Config) validRouter() error {
+	if !c.Router {
+		return nil
+	}
+	for _, i := range c.Interfaces {
+		if i.mark() == mark.Router {
+			return fmt.Errorf("interface %s has the number %d, which the router's own traffic needs", i.Device, i.N)
+		}
+	}
+	if c.RouterGroup < 0 || c.RouterGroup >= len(c.Groups) {
+		return fmt.Errorf("the router belongs to group %d of %d", c.RouterGroup, len(c.Groups))
+	}
+	return nil
 }
 
 func validInterfaces(interfaces []Interface) error {
@@ -122,18 +137,21 @@ func validPrefixes(prefixes []netip.Prefix) error {
 	return errors.Join(errs...)
 }
 
+// diverts tells whether flows of the group are judged at all.
+func (g Group) diverts() bool { return g.Mode != policy.Off }
+
 // hasWays tells whether names can teach addresses a way of their own in the
 // group: where everything goes directly there is nothing to except from it.
-func (g Group) hasWays() bool { return g.Mode != policy.Off && g.Rest == RestRelay }
+func (g Group) hasWays() bool { return g.diverts() && g.Rest == RestRelay }
 
 // asksAddresses tells whether the way of a flow depends on its address at all.
 func (g Group) asksAddresses() bool {
-	return g.hasWays() || g.Mode != policy.Off && len(g.Addrs) > 0
+	return g.diverts() && (g.Rest == RestRelay || len(g.Addrs) > 0)
 }
 
 func (c Config) sets() []set {
 	sets := []set{
-		{name: aliveSet, key: []datatype{protoFamily()}, timeout: true, content: fromTraffic},
+		{name: aliveSet, key: []datatype{protoFamily()}, timeout: true, dynamic: c.divertsRouter()}, // each reload beats
 		{name: lanSet, key: []datatype{interfaceName()}, elements: deviceElements(c.LAN)},
 	}
 	for _, f := range families() {
@@ -201,7 +219,11 @@ func (c Config) chains() []chain {
 	}
 	chains = append(chains,
 		chain{name: "clients", rules: c.clients()},
-		chain{name: "classify", rules: c.classify()},
+		chain{name: "classify", rules: c.classify()})
+	if c.divertsRouter() {
+		chains = append(chains, chain{name: "looped", rules: c.looped()}, chain{name: "outside", rules: outside()})
+	}
+	chains = append(chains,
 		chain{name: divertChain, hook: atPrerouting(), rules: c.divert()},
 		chain{name: "spoof", rules: spoof()},
 		chain{name: "out", hook: atOutput(), rules: out()})
@@ -209,6 +231,9 @@ func (c Config) chains() []chain {
 		chains = append(chains,
 			chain{name: "fakenat", hook: beforeDNAT(), rules: c.fakenat()},
 			chain{name: "post", hook: beforeSNAT(), rules: c.post()})
+	}
+	if c.divertsRouter() {
+		chains = append(chains, c.routerChains()...)
 	}
 	return chains
 }

@@ -198,15 +198,16 @@ func (c Config) midstream() []rule {
 
 // divert is the hot path: an established direct flow meets the first two rules only.
 func (c Config) divert() []rule {
-	verdicts := []element{
+	elsewhere := accept()
+	if c.divertsRouter() {
+		elsewhere = goTo("outside")
+	}
+	verdicts := append([]element{
 		leads(markValue(mark.Carried), goTo("relayed")),
 		leads(markValue(mark.Own), accept()),
-	}
-	for _, i := range c.Interfaces {
-		verdicts = append(verdicts, leads(markValue(i.mark()), goTo(i.restoreChain())))
-	}
+	}, c.interfaceVerdicts()...)
 	return rules(
-		line(in{field: iifname(), not: true, set: lanSet}, accept()),
+		line(in{field: iifname(), not: true, set: lanSet}, elsewhere),
 		line(branch{ctMark().and(ours()), markType(), verdicts}),
 		line(is{ctDirection(), reply()}, accept()),
 		line(goTo("classify")))
@@ -235,6 +236,15 @@ func (i Interface) chains() []chain {
 		{name: i.wayChain(), rules: rules(line(remember{i.mark()}, setMark{i.mark()}, accept()))},
 		{name: i.restoreChain(), rules: rules(line(is{ctDirection(), original()}, setMark{i.mark()}, accept()))},
 	}
+}
+
+// interfaceVerdicts lead flows that leave through interfaces.
+func (c Config) interfaceVerdicts() []element {
+	var verdicts []element
+	for _, i := range c.Interfaces {
+		verdicts = append(verdicts, leads(markValue(i.mark()), goTo(i.restoreChain())))
+	}
+	return verdicts
 }
 
 // fakenat puts the real address in the place of a fake one that leads to an interface.

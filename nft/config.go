@@ -21,17 +21,19 @@ const (
 // Config is the desired table as a value: Build turns it into a ruleset, the
 // same value always into the same one.
 type Config struct {
-	LAN        []string       // interfaces served; they need not exist yet
-	Home       []netip.Prefix // the LAN's own and the router's connected prefixes, never diverted (except port 53)
-	Fake4      netip.Prefix   // the fakeip ranges
-	Fake6      netip.Prefix
-	Closed     bool // on_failure closed
-	RefuseIPv6 bool // ipv6 '0': IPv6 of diverted clients, except DNS, is refused
-	RefuseDoT  bool // block_dot: port 853 of diverted clients is refused
-	Interfaces []Interface
-	Groups     []Group   // group 0 is that of clients no section matches
-	Members    []Members // in order: the first that matches decides
-	Forget     bool      // a reload drops the addresses learned as direct: rules, groups or outbounds have changed
+	LAN         []string       // interfaces served; they need not exist yet
+	Home        []netip.Prefix // the LAN's own and the router's connected prefixes, never diverted (except port 53)
+	Fake4       netip.Prefix   // the fakeip ranges
+	Fake6       netip.Prefix
+	Closed      bool // on_failure closed
+	RefuseIPv6  bool // ipv6 '0': IPv6 of diverted clients, except DNS, is refused
+	RefuseDoT   bool // block_dot: port 853 of diverted clients is refused
+	Interfaces  []Interface
+	Groups      []Group   // group 0 is that of clients no section matches
+	Members     []Members // in order: the first that matches decides
+	Router      bool      // the router's own flows are diverted, too, as those of a client of RouterGroup; then no interface may have the number 15
+	RouterGroup int
+	Forget      bool // a reload drops the addresses learned as direct: rules, groups or outbounds have changed
 }
 
 // Group is what the clients of one section have in common: one chain, one map of ways.

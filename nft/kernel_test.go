@@ -83,11 +83,22 @@ func mapped() Config {
 	return c
 }
 
+// ownToo diverts the router's own traffic, too.
+func ownToo() Config {
+	c := outwards()
+	c.Interfaces = c.Interfaces[:1]
+	c.Router = true
+	return c
+}
+
 func configs() map[string]Config {
 	closed, v4only := house(), house()
 	closed.Closed = true
 	v4only.RefuseIPv6 = true
-	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3(), "interfaces": outwards(), "addresses": mapped()}
+	closedToo := ownToo()
+	closedToo.Closed, closedToo.RefuseIPv6 = true, true
+	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3(), "interfaces": outwards(), "addresses": mapped(),
+		"router": ownToo(), "router-closed": closedToo}
 }
 
 func build(t testing.TB, c Config) *Ruleset {

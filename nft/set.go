@@ -48,6 +48,7 @@ type set struct {
 	values   *datatype  // a map of values of this type
 	interval bool
 	timeout  bool
+	dynamic  bool          // rules change it; it has a timeout, too
 	lifetime time.Duration // of elements that do not say their own; 0: for ever
 	content  content
 	elements []element
@@ -77,6 +78,8 @@ func (s set) text() string {
 	switch {
 	case s.interval:
 		b.WriteString("\t\tflags interval\n")
+	case s.dynamic:
+		b.WriteString("\t\tflags dynamic,timeout\n")
 	case s.timeout:
 		b.WriteString("\t\tflags timeout\n")
 	}

@@ -204,6 +204,20 @@ func (unreachable) encode(e *encoder) {
 	e.add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})
 }
 
+// forget deletes the field from the named set.
+type forget struct {
+	field field
+	set   string
+}
+
+func (s forget) text() string { return "delete @" + s.set + " { " + s.field.name + " }" }
+
+func (s forget) encode(e *encoder) {
+	const deletion = 2 // NFT_DYNSET_OP_DELETE of linux/netfilter/nf_tables.h
+	e.load(s.field)
+	e.add(&expr.Dynset{SrcRegKey: firstRegister, SetName: s.set, Operation: deletion})
+}
+
 // verdict ends a rule.
 type verdict struct {
 	kind  expr.VerdictKind
@@ -216,6 +230,8 @@ func goTo(chain string) verdict { return verdict{expr.VerdictGoto, chain} }
 
 // jumpTo comes back to the next rule, goTo does not.
 func jumpTo(chain string) verdict { return verdict{expr.VerdictJump, chain} }
+
+func drop() verdict { return verdict{kind: expr.VerdictDrop} }
 
 func goBack() verdict { return verdict{kind: expr.VerdictReturn} }
 

@@ -173,14 +173,19 @@ func (w *world) serve(ns *nstest.NS) {
 	w.Helper()
 	for _, a := range servers {
 		w.must(ns.Addr("lo", netip.PrefixFrom(a, a.BitLen())))
-		streams, err := ns.ListenTCP(netip.AddrPortFrom(a, tcpPort))
-		w.must(err)
-		datagrams, err := ns.ListenUDP(netip.AddrPortFrom(a, udpPort))
-		w.must(err)
-		w.Cleanup(func() { streams.Close(); datagrams.Close() })
-		go answerStreams(streams, ns.Name())
-		go answerDatagrams(datagrams, ns.Name())
+		w.answerAt(ns, a)
 	}
+}
+
+func (w *world) answerAt(ns *nstest.NS, a netip.Addr) {
+	w.Helper()
+	streams, err := ns.ListenTCP(netip.AddrPortFrom(a, tcpPort))
+	w.must(err)
+	datagrams, err := ns.ListenUDP(netip.AddrPortFrom(a, udpPort))
+	w.must(err)
+	w.Cleanup(func() { streams.Close(); datagrams.Close() })
+	go answerStreams(streams, ns.Name())
+	go answerDatagrams(datagrams, ns.Name())
 }
 
 func answerStreams(l net.Listener, who string) {
@@ -216,11 +221,15 @@ func (w *world) ask(from *nstest.NS, network string, to netip.AddrPort) string {
 	if err != nil {
 		return reason(err)
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(deadline))
 	if network == "udp" {
 		return askDatagram(c)
 	}
+	return readAll(c)
+}
+
+func readAll(c net.Conn) string {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(deadline))
 	answer, err := io.ReadAll(c)
 	if err != nil {
 		return reason(err)
@@ -229,6 +238,8 @@ func (w *world) ask(from *nstest.NS, network string, to netip.AddrPort) string {
 }
 
 func askDatagram(c net.Conn) string {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(deadline))
 	if _, err := c.Write([]byte("hello")); err != nil {
 		return reason(err)
 	}
@@ -253,7 +264,7 @@ func reason(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		return "silence"
-	case errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EPERM): // by a packet, or while sending
 		return "refused"
 	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
 		return "unreachable"
