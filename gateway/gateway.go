@@ -64,10 +64,11 @@ type Resolver interface {
 }
 
 // Plan is one generation of the configuration. A flow keeps the plan that it
-// began with.
+// began with, unless a later one is Strict.
 type Plan struct {
 	Policy    *policy.Policy
 	Sniff     bool                // the first bytes of a flow may be looked at
+	Strict    bool                // flows that began under another plan end if this one sends them elsewhere
 	Outbounds map[string]Outbound // every outbound that the policy can name, except reject
 }
 
@@ -109,12 +110,13 @@ type Config struct {
 
 // Gateway carries diverted flows by the current Plan.
 type Gateway struct {
-	cfg   Config
-	log   *slog.Logger
-	plan  atomic.Pointer[Plan]
-	tcp   *census
-	tally *tally
-	udp   *sessions
+	cfg     Config
+	log     *slog.Logger
+	plan    atomic.Pointer[Plan]
+	tcp     *census
+	relayed *relayed
+	tally   *tally
+	udp     *sessions
 
 	handedBack atomic.Int64 // UDP flows, since the start
 }
@@ -124,14 +126,20 @@ func New(cfg Config, plan *Plan) *Gateway {
 	if cfg.Limits == (Limits{}) {
 		cfg.Limits = defaultLimits()
 	}
-	g := &Gateway{cfg: cfg, log: cfg.Log, tcp: newCensus(cfg.Limits.TCP), tally: newTally()}
+	g := &Gateway{cfg: cfg, log: cfg.Log, tcp: newCensus(cfg.Limits.TCP), relayed: newRelayed(), tally: newTally()}
 	g.udp = newSessions(g)
 	g.plan.Store(plan)
 	return g
 }
 
-// SetPlan makes new flows follow plan. Flows under way keep theirs.
-func (g *Gateway) SetPlan(plan *Plan) { g.plan.Store(plan) }
+// SetPlan makes new flows follow plan. Flows under way keep theirs, unless it is
+// strict: those that it sends elsewhere are ended.
+func (g *Gateway) SetPlan(plan *Plan) {
+	g.plan.Store(plan)
+	if plan.Strict {
+		g.endOutdated()
+	}
+}
 
 // Status returns how many flows there are and what each outbound carried.
 func (g *Gateway) Status() Status {

@@ -66,11 +66,25 @@ func (g *Gateway) relayTCP(ctx context.Context, plan *Plan, f *flow, client *net
 		return o.verdict, head, err
 	}
 	done := g.tally.open(o.verdict.Outbound)
-	stats, err := relay.Pipe(ctx, client, o.upstream, nil, g.cfg.Limits.TCPIdle)
+	stats, err := g.pipe(ctx, &o)
 	stats.Up += head.Up
 	stats.Down += head.Down
 	done(stats.Up, stats.Down)
 	return o.verdict, stats, err
+}
+
+// pipe relays until either side ends, or a strict reload.
+func (g *Gateway) pipe(ctx context.Context, o *opening) (relay.Stats, error) {
+	g.relayed.enter(o)
+	if g.outdated(o.flow, o.verdict) {
+		g.relayed.leave(o)
+		return relay.Stats{}, errOutdated
+	}
+	stats, err := relay.Pipe(ctx, o.client, o.upstream, nil, g.cfg.Limits.TCPIdle)
+	if ended := g.relayed.leave(o); ended != nil {
+		err = ended
+	}
+	return stats, err
 }
 
 // dialTCP opens the way that a verdict names, to a target.

@@ -107,7 +107,7 @@ func (f *udpFlow) open(ctx context.Context) {
 	f.replay()
 	abandoned := f.abandoned
 	f.mu.Unlock()
-	if abandoned {
+	if abandoned || f.isOutdated() {
 		f.close(nil)
 	}
 }

@@ -256,7 +256,7 @@ func (g *generation) dnsPlan() *dnsrouter.Plan {
 }
 
 func (g *generation) gatewayPlan() *gateway.Plan {
-	return &gateway.Plan{Policy: g.policy, Sniff: g.cfg.Policy.Sniff, Outbounds: g.outbounds}
+	return &gateway.Plan{Policy: g.policy, Sniff: g.cfg.Policy.Sniff, Strict: g.cfg.Strict, Outbounds: g.outbounds}
 }
 
 func or(s, otherwise string) string {
