@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+	"github.com/fairlead/fairlead/nft/nstest"
 )
 
 // house is a lab with agents in it. Whether fairlead runs in its router is all
@@ -41,8 +42,10 @@ func newHouse() (*house, error) {
 }
 
 func (h *house) furnish() (err error) {
-	for _, family := range []string{"iptables", "ip6tables"} {
-		h.Router.SetSysctl("net.bridge.bridge-nf-call-"+family, "0") // not every kernel has it
+	for _, ns := range []*nstest.NS{h.Router, h.Internet} {
+		for _, family := range []string{"iptables", "ip6tables"} {
+			ns.SetSysctl("net.bridge.bridge-nf-call-"+family, "0") // not every kernel has it
+		}
 	}
 	// A short flow leaves a conntrack entry behind for two minutes, and the
 	// kernel's table would be full after ten seconds of them.

@@ -48,7 +48,7 @@ type bench struct {
 }
 
 // extraTime is how long a whole run may go on replacing disturbed rounds.
-const extraTime = 4 * time.Minute
+const extraTime = 90 * time.Second
 
 func run() (err error) {
 	binary := flag.String("fairlead", "bin/fairlead", "the `binary` to measure")

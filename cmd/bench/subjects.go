@@ -11,7 +11,7 @@ import (
 
 // How long one run of a way takes.
 const (
-	bulkTime  = 700 * time.Millisecond
+	bulkTime  = 600 * time.Millisecond
 	flowsTime = 800 * time.Millisecond
 	blastTime = 400 * time.Millisecond
 	askTime   = 700 * time.Millisecond
