@@ -124,7 +124,7 @@ type Gateway struct {
 // New returns a Gateway that follows plan.
 func New(cfg Config, plan *Plan) *Gateway {
 	if cfg.Limits == (Limits{}) {
-		cfg.Limits = defaultLimits()
+		cfg.Limits = defaultLimits().within(allowedFiles())
 	}
 	g := &Gateway{cfg: cfg, log: cfg.Log, tcp: newCensus(cfg.Limits.TCP), relayed: newRelayed(), tally: newTally()}
 	g.udp = newSessions(g)
@@ -155,6 +155,7 @@ func (g *Gateway) ServeTCP(ctx context.Context, l *net.TCPListener) error {
 	defer stop()
 	var flows sync.WaitGroup
 	defer flows.Wait()
+	failing := false
 	for {
 		c, err := l.AcceptTCP()
 		switch {
@@ -165,10 +166,14 @@ func (g *Gateway) ServeTCP(ctx context.Context, l *net.TCPListener) error {
 		case err != nil:
 			// Out of descriptors or memory: whoever waits in the queue is
 			// served when a flow ends.
-			g.log.Warn("accepting a diverted connection", "err", err)
+			if !failing {
+				g.log.Warn("accepting a diverted connection", "err", err)
+			}
+			failing = true
 			pause(ctx, 50*time.Millisecond)
 			continue
 		}
+		failing = false
 		flows.Add(1)
 		go func() {
 			defer flows.Done()
