@@ -48,9 +48,22 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 	if reply := r.local(plan.Plan, q); reply != nil {
 		return reply, nil
 	}
-	q.device = r.deps.Devices.Device(from)
+	if !r.identify(q, from) {
+		return nil, errLater
+	}
 	q.client = plan.Policy.Client(q.device)
 	return r.byPolicy(ctx, plan, q)
+}
+
+// identify says who asks. A device that is not known yet may have to be asked
+// for, which those in a hurry leave to others.
+func (r *Router) identify(q *question, from netip.Addr) (known bool) {
+	if q.hurry {
+		q.device, known = r.deps.Devices.Known(from)
+		return known
+	}
+	q.device = r.deps.Devices.Device(from)
+	return true
 }
 
 // byPolicy answers as the way of the name wants it.

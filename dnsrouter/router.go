@@ -44,9 +44,10 @@ type Local interface {
 	NameOf(addr netip.Addr) (name string, ok bool)
 }
 
-// Devices identifies who asks.
+// Devices identifies who asks. Known does so without waiting, if it can.
 type Devices interface {
 	Device(addr netip.Addr) policy.Device
+	Known(addr netip.Addr) (d policy.Device, ok bool)
 }
 
 // Plan is one generation of the configuration. An answer keeps the plan that

@@ -127,6 +127,8 @@ func (byAddress) Device(a netip.Addr) policy.Device {
 	return policy.Device{Addr: a, MAC: policy.MAC{2, 0, 0, 0, 0, a.AsSlice()[a.BitLen()/8-1]}}
 }
 
+func (b byAddress) Known(a netip.Addr) (policy.Device, bool) { return b.Device(a), true }
+
 // lan is a Router between clients and two upstreams.
 type lan struct {
 	*Router

@@ -4,16 +4,13 @@ package device
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/gateway/policy"
@@ -37,8 +34,9 @@ type Table struct {
 	leases Leases // may be nil
 	log    *slog.Logger
 
-	mu     sync.RWMutex // guards the fields below
-	byAddr map[netip.Addr]neighbour
+	mu       sync.RWMutex // guards the fields below
+	byAddr   map[netip.Addr]neighbour
+	expected map[netip.Addr]chan struct{} // closed when the address is known, or given up
 }
 
 type neighbour struct {
@@ -48,18 +46,34 @@ type neighbour struct {
 
 // New returns a Table that knows nobody yet; Serve fills it. leases may be nil.
 func New(leases Leases, log *slog.Logger) *Table {
-	return &Table{leases: leases, log: log, byAddr: make(map[netip.Addr]neighbour)}
+	return &Table{leases: leases, log: log, byAddr: make(map[netip.Addr]neighbour), expected: make(map[netip.Addr]chan struct{})}
 }
 
 // Device says what is known of the sender of a packet. An address that no event
-// has told of yet is asked for in the kernel; what stays unknown is zero.
+// has told of yet is asked for in the kernel, and, if it is not known there
+// either, in the LAN, which takes 200 ms at most; what stays unknown is zero.
 func (t *Table) Device(addr netip.Addr) policy.Device {
-	d := policy.Device{Addr: addr.WithZone("")}
-	n, ok := t.neighbour(d.Addr)
+	addr = addr.WithZone("")
+	n, ok := t.neighbour(addr)
 	if !ok {
-		n = t.lookup(d.Addr)
+		n = t.lookup(addr)
 	}
-	d.MAC, d.Interface = n.mac, n.link
+	return t.device(addr, n)
+}
+
+// Known is Device for those who cannot wait: ok is false if somebody would have
+// to be asked.
+func (t *Table) Known(addr netip.Addr) (d policy.Device, ok bool) {
+	addr = addr.WithZone("")
+	n, ok := t.neighbour(addr)
+	if !ok {
+		return policy.Device{}, false
+	}
+	return t.device(addr, n), true
+}
+
+func (t *Table) device(addr netip.Addr, n neighbour) policy.Device {
+	d := policy.Device{Addr: addr, MAC: n.mac, Interface: n.link}
 	if t.leases != nil {
 		d.Hostname = t.leases.Hostname(d.MAC, d.Addr)
 	}
@@ -71,65 +85,6 @@ func (t *Table) neighbour(addr netip.Addr) (neighbour, bool) {
 	defer t.mu.RUnlock()
 	n, ok := t.byAddr[addr]
 	return n, ok
-}
-
-// lookup asks the kernel for a device whose event is still on its way: a device
-// that speaks for the first time is judged by who it is from its first packet
-// on. Only this one entry is asked for, so that a flood of forged sources stays
-// cheap. Behind a link without neighbours, such as a tunnel, the interface is all
-// that can be known.
-func (t *Table) lookup(addr netip.Addr) neighbour {
-	link := routedTo(addr)
-	if link == 0 {
-		return neighbour{}
-	}
-	entry, err := entryOf(link, addr)
-	if err == nil {
-		t.apply(netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: *entry})
-	} else if !errors.Is(err, unix.ENOENT) {
-		t.log.Debug("asking for a neighbour", "addr", addr, "err", err)
-	}
-	if n, ok := t.neighbour(addr); ok {
-		return n
-	}
-	return neighbour{link: linkName(link)}
-}
-
-// routedTo is the interface through which addr is reached, 0 if by none.
-func routedTo(addr netip.Addr) (link int) {
-	routes, err := netlink.RouteGet(addr.AsSlice())
-	if err != nil || len(routes) == 0 {
-		return 0
-	}
-	return routes[0].LinkIndex
-}
-
-// entryOf gets one entry of the neighbour table (RTM_GETNEIGH without a dump,
-// since Linux 5.0).
-func entryOf(link int, addr netip.Addr) (*netlink.Neigh, error) {
-	family := unix.AF_INET6
-	if addr.Is4() {
-		family = unix.AF_INET
-	}
-	request := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
-	request.AddData(&netlink.Ndmsg{Family: uint8(family), Index: uint32(link)})
-	request.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
-	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
-	if err != nil {
-		return nil, err
-	}
-	if len(answers) != 1 {
-		return nil, fmt.Errorf("%d entries for %s", len(answers), addr)
-	}
-	return netlink.NeighDeserialize(answers[0])
-}
-
-func linkName(index int) string {
-	link, err := net.InterfaceByIndex(index)
-	if err != nil {
-		return ""
-	}
-	return link.Name
 }
 
 // Serve follows the neighbour table until ctx ends. A subscription that breaks
@@ -205,6 +160,7 @@ func (t *Table) apply(u netlink.NeighUpdate) {
 	}
 	n := neighbour{mac: policy.MAC(u.HardwareAddr), link: linkName(u.LinkIndex)}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.byAddr[addr] = n
-	t.mu.Unlock()
+	t.settle(addr)
 }

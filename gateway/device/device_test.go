@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -190,18 +191,58 @@ func TestForgedSourcesAreNotKept(t *testing.T) {
 	r.mu.RLock()
 	before := len(r.byAddr)
 	r.mu.RUnlock()
-	ok(t, r.ns.Do(func() error {
-		forged := netip.MustParseAddr("192.168.1.100")
-		for range 1000 {
-			r.Device(forged)
-			forged = forged.Next()
-		}
-		return nil
-	}))
+	began := time.Now()
+	var flood sync.WaitGroup
+	last := netip.MustParseAddr("fd00:1::100")
+	for range 1000 {
+		forged := last.Next()
+		last = forged
+		flood.Go(func() { r.ns.Do(func() error { r.Device(forged); return nil }) })
+	}
+	flood.Wait()
+	if took := time.Since(began); took > 1000*askTime/maxExpected/2 {
+		t.Errorf("a flood was judged in %v, as if each had been waited for", took)
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if got := len(r.byAddr); got != before {
 		t.Errorf("got %d devices after a flood, want %d as before", got, before)
+	}
+}
+
+// host puts a device into the LAN that answers for its addresses.
+func (r *router) host(mac policy.MAC, addrs ...netip.Addr) {
+	r.t.Helper()
+	ns, err := nstest.New("host")
+	ok(r.t, err)
+	r.t.Cleanup(func() { ns.Close() })
+	ok(r.t, nstest.Veth(nstest.End{NS: ns, Dev: "eth0", MAC: mac[:]}, nstest.End{NS: r.ns, Dev: "lan1"}))
+	ok(r.t, r.ns.Addr("lan1", netip.MustParsePrefix("192.168.2.1/24")))
+	ok(r.t, r.ns.Addr("lan1", netip.MustParsePrefix("fd00:2::1/64")))
+	for _, a := range addrs {
+		ok(r.t, ns.Addr("eth0", netip.PrefixFrom(a, a.BitLen()-8)))
+	}
+}
+
+func TestADeviceThatTheKernelDoesNotKnowIsAskedForInTheLAN(t *testing.T) {
+	for name, events := range map[string]bool{"with events": true, "while events are lost": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRouter(t)
+			if events {
+				r.serve()
+			}
+			four, six := netip.MustParseAddr("192.168.2.7"), netip.MustParseAddr("fd00:2::7")
+			r.host(macA, four, six)
+			for _, a := range []netip.Addr{four, six} {
+				if d, known := r.Known(a); known {
+					t.Errorf("Known(%s) = %+v before anybody asked, want unknown", a, d)
+				}
+				r.is(a, policy.Device{Addr: a, MAC: macA, Hostname: "phone", Interface: "lan1"})
+				if d, _ := r.Known(a); d.MAC != macA {
+					t.Errorf("Known(%s) = %+v afterwards, want %s", a, d, macA)
+				}
+			}
+		})
 	}
 }
 
