@@ -86,7 +86,7 @@ func TestNoAddressOfALargeMapIsLost(t *testing.T) {
 }
 
 func TestALargeMapTakesLittleMemory(t *testing.T) {
-	const n, bound = 20000, 10 << 20
+	const n, bound = 20000, 8 << 20
 	table := install(t, enterNetNS(t), outwards())
 	rs := build(t, withAddrs(rows(n, DirectWay, addr("20.0.0.0"))))
 	if got := peak(func() { check(t, "Reload", table.Reload(rs)) }); got > bound {

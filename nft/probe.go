@@ -38,6 +38,17 @@ func (t *Table) Probe() error {
 	return nil
 }
 
+// ProbeInterfaces tells in the same way whether the kernel has what interfaces
+// need beyond that.
+func (t *Table) ProbeInterfaces() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := missing(interfaceFeatures(), t.probe); err != nil {
+		return fmt.Errorf("probing nf_tables for interfaces: %w", err)
+	}
+	return nil
+}
+
 // missing tries each feature and joins those that fail. Without the first none
 // of the others can be there.
 func missing(features []feature, probe func(feature) error) error {
@@ -124,6 +135,18 @@ func features() []feature {
 			b.addSet(set{name: "ways", key: []datatype{ipv4Addr()}, verdicts: true, timeout: true})
 		}},
 	}
+}
+
+func interfaceFeatures() []feature {
+	return []feature{{"address translation by maps", "kmod-nft-nat", func(b *batch) {
+		for _, f := range families() {
+			b.addSet(set{name: fakeRealSet + f.suffix(), key: []datatype{f.datatype()}, values: new(f.datatype())})
+			b.addChain(chain{name: "fakenat", hook: beforeDNAT()})
+			b.addRule("fakenat", line(redirect{f, fakeRealSet + f.suffix()}))
+		}
+		b.addChain(chain{name: "post", hook: beforeSNAT()})
+		b.addRule("post", line(masquerade{}))
+	}}}
 }
 
 func nothingMore(*batch) {}

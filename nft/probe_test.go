@@ -11,6 +11,7 @@ import (
 func TestAKernelThatHasEverythingIsFineAndLeftAsItWas(t *testing.T) {
 	table := open(t, enterNetNS(t))
 	check(t, "Probe", table.Probe())
+	check(t, "ProbeInterfaces", table.ProbeInterfaces())
 	for _, f := range features() {
 		if err := table.probe(f); err != nil {
 			t.Errorf("trying %s alone: %v", f.name, err)

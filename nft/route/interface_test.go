@@ -39,12 +39,13 @@ func (w *world) secondWAN() {
 }
 
 // tunnel is a link without a gateway: one that carries bare IP packets or, for
-// those who may not make such a device, one on which the servers answer ARP.
+// those who may not make such a device, one on which the servers are neighbours.
 func (w *world) tunnel() {
 	w.Helper()
 	w.routes.Interfaces[0].Gateway4, w.routes.Interfaces[0].Gateway6 = netip.Addr{}, netip.Addr{}
 	if unix.Access("/dev/net/tun", unix.R_OK|unix.W_OK) != nil {
 		w.cable(w.router, "vpn0", w.vpn, "10.9.0.1/24 10.9.0.9/24", "2001:db8:9::1/64 2001:db8:9::9/64")
+		w.must(w.vpn.Addr("eth0", netip.PrefixFrom(server6, 128))) // neighbours are told of a device's own only
 		return
 	}
 	here, there := w.tun(w.router, "vpn0"), w.tun(w.vpn, "eth0")
