@@ -176,7 +176,7 @@ func (g *generation) ruleset(home []netip.Prefix, names *lease.Book) (*nft.Rules
 		LAN: g.devices, Home: home,
 		Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6,
 		Closed: g.cfg.Closed, RefuseIPv6: !g.cfg.IPv6, RefuseDoT: g.cfg.BlockDoT,
-		Members: g.members(names),
+		Members: g.members(names), Router: g.cfg.Router,
 	}
 	numbers := interfaceNumbers(g.cfg)
 	for _, o := range g.cfg.Outbounds {
@@ -188,10 +188,28 @@ func (g *generation) ruleset(home []netip.Prefix, names *lease.Book) (*nft.Rules
 		group := nft.Group{Mode: g.policy.Mode(policy.Client(client)), Rest: nft.RestDirect}
 		if learns {
 			group.Rest = nft.RestRelay
+			group.Addrs = g.addrs(policy.Client(client), numbers)
 		}
 		c.Groups = append(c.Groups, group)
 	}
 	return nft.Build(c)
+}
+
+// addrs are the addresses whose way no name can change. What a node carries is
+// the daemon's, like all that is not known.
+func (g *generation) addrs(client policy.Client, interfaces map[string]int) []nft.AddrWay {
+	var all []nft.AddrWay
+	for prefix, v := range g.policy.Addrs(client) {
+		switch v.Kind {
+		case policy.Direct:
+			all = append(all, nft.AddrWay{Prefix: prefix, Way: nft.DirectWay})
+		case policy.Reject:
+			all = append(all, nft.AddrWay{Prefix: prefix, Way: nft.Refuse})
+		case policy.Interface:
+			all = append(all, nft.AddrWay{Prefix: prefix, Way: nft.InterfaceWay(interfaces[v.Outbound])})
+		}
+	}
+	return all
 }
 
 // members says who belongs to which group. A host name stands for the hardware
@@ -211,7 +229,7 @@ func (g *generation) members(names *lease.Book) []nft.Members {
 // routes are the rules and routes that deliver what the table diverts, and that
 // lead the flows of interface outbounds out. Lan are the prefixes of the LAN.
 func (g *generation) routes(lan map[string][]netip.Prefix) route.Config {
-	c := route.Config{Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6, LAN: lan}
+	c := route.Config{Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6, LAN: lan, Router: g.cfg.Router}
 	numbers := interfaceNumbers(g.cfg)
 	for _, o := range g.cfg.Outbounds {
 		n, ok := numbers[o.Name]
