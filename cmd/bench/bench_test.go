@@ -31,7 +31,7 @@ func TestAFewMeasuresGoThroughEveryWay(t *testing.T) {
 		t.Fatalf("building fairlead: %v\n%s", err, out)
 	}
 	var printed bytes.Buffer
-	b := &bench{binary: binary, logLevel: "warn", pairs: 1, only: regexp.MustCompile("1 stream up|short|64 bytes, 20000|DNS")}
+	b := &bench{binary: binary, logLevel: "warn", street: street{brief: true}, pairs: 1, only: regexp.MustCompile("1 stream up|short|64 bytes, 20000|DNS")}
 	var err error
 	if b.report, err = newReport(&printed, binary, b.pairs); err != nil {
 		t.Fatal(err)

@@ -53,14 +53,14 @@ const extraTime = 90 * time.Second
 func run() (err error) {
 	binary := flag.String("fairlead", "bin/fairlead", "the `binary` to measure")
 	logLevel := flag.String("log", "warn", "log `level` of the daemon; info writes a line for each flow")
-	quick := flag.Bool("quick", false, "three rounds instead of nine")
+	quick := flag.Bool("quick", false, "three short rounds instead of nine")
 	only := flag.String("only", "", "measure only what matches this `regexp`")
 	file := flag.String("json", "", "also write the results to this `file`")
 	flag.Parse()
 
 	b := &bench{binary: *binary, logLevel: *logLevel, pairs: 9, extra: time.Now().Add(extraTime)}
 	if *quick {
-		b.pairs, b.extra = 3, time.Time{}
+		b.pairs, b.brief, b.extra = 3, true, time.Time{}
 	}
 	if b.only, err = regexp.Compile(*only); err != nil {
 		return err

@@ -21,8 +21,16 @@ const (
 type street struct {
 	plain, ours *house
 	dnsmasq     *lab.Daemon // in the plain one; nil: not installed
+	brief       bool        // each run takes half its time
 	runs        uint64      // blasts so far
 	asked       int         // names asked once so far
+}
+
+func (s *street) lasting(usual time.Duration) time.Duration {
+	if s.brief {
+		return usual / 2
+	}
+	return usual
 }
 
 // route is a way through a house: where its client connects to, and as what.
@@ -92,7 +100,7 @@ func (s *street) bulk(name string, routes []route, streams int, down bool) measu
 		port = sourcePort
 	}
 	return measure{name, bytesMoved, s.waysOf(routes, func(r route) order {
-		return order{Do: "bulk", To: netip.AddrPortFrom(r.to, port), Name: r.sni, For: bulkTime, Streams: streams, Down: down}
+		return order{Do: "bulk", To: netip.AddrPortFrom(r.to, port), Name: r.sni, For: s.lasting(bulkTime), Streams: streams, Down: down}
 	})}
 }
 
@@ -107,7 +115,7 @@ func (s *street) bulks(routes []route, note string) []measure {
 func (s *street) flows(routes []route) measure {
 	const parallel = 64
 	return measure{"short TLS flows, 64 at a time", flowsDone, s.waysOf(routes, func(r route) order {
-		return order{Do: "flows", To: netip.AddrPortFrom(r.to, shortPort), Name: r.sni, For: flowsTime, Streams: parallel}
+		return order{Do: "flows", To: netip.AddrPortFrom(r.to, shortPort), Name: r.sni, For: s.lasting(flowsTime), Streams: parallel}
 	})}
 }
 
@@ -140,7 +148,7 @@ func (s *street) blasts(routes []route) (all []measure) {
 func (s *street) blast(r route, size, rate int) (outcome, error) {
 	s.runs++
 	sent, err := r.house.client.do(order{
-		Do: "blast", To: netip.AddrPortFrom(r.to, datagramPort), For: blastTime, Size: size, Rate: rate, Run: s.runs,
+		Do: "blast", To: netip.AddrPortFrom(r.to, datagramPort), For: s.lasting(blastTime), Size: size, Rate: rate, Run: s.runs,
 	})
 	if err != nil {
 		return sent, err
@@ -211,7 +219,7 @@ func (s *street) questions() ([]measure, error) {
 func (s *street) again(name string, servers []server, names string) (measure, error) {
 	m := measure{name: name, unit: answersGot}
 	for _, at := range servers {
-		o := order{Do: "ask", To: at.at, Name: names, Names: knownNames, For: askTime}
+		o := order{Do: "ask", To: at.at, Name: names, Names: knownNames, For: s.lasting(askTime)}
 		m.ways = append(m.ways, way{at.name, at.meter, func() (outcome, error) { return at.house.client.do(o) }})
 		o.Once = true
 		if _, err := at.house.client.do(o); err != nil {
@@ -228,7 +236,7 @@ func (s *street) once(name string, servers []server, names string) measure {
 	for _, at := range servers {
 		m.ways = append(m.ways, way{at.name, at.meter, func() (outcome, error) {
 			s.asked += enough
-			return at.house.client.do(order{Do: "ask", To: at.at, Name: names, Names: enough, First: s.asked, For: askTime})
+			return at.house.client.do(order{Do: "ask", To: at.at, Name: names, Names: enough, First: s.asked, For: s.lasting(askTime)})
 		}})
 	}
 	return m
