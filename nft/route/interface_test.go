@@ -1,6 +1,7 @@
 package route_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -304,5 +305,44 @@ func TestALooseOrAbsentFilterIsLeftAsItIs(t *testing.T) {
 			}
 			return err
 		}))
+	}
+}
+
+func TestAFlowThroughAnInterfaceThatGoesIsRefusedInsteadOfTakingTheWAN(t *testing.T) {
+	w := newWorld(t)
+	w.secondWAN()
+	w.apply()
+	w.must(w.table.SetWay(0, server4, nft.InterfaceWay(3), time.Hour))
+	client := netip.MustParseAddrPort("192.168.77.2:4000")
+	c, err := w.client.ListenUDP(client)
+	w.must(err)
+	defer c.Close()
+	w.exchange(c, netip.AddrPortFrom(server4, udpPort), 0, 10, "vpn sees 10.9.0.1")
+
+	seen, err := nstest.Start(w.router, "wan0")
+	w.must(err)
+	defer seen.Close()
+	refusals, err := nstest.Start(w.router, "lan0")
+	w.must(err)
+	defer refusals.Close()
+	w.config.Interfaces = nil
+	w.must(w.table.Reload(w.build()))
+	if _, err := c.WriteToUDPAddrPort([]byte("late"), netip.AddrPortFrom(server4, udpPort)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	defer cancel()
+	if _, err := refusals.Wait(ctx, func(p nstest.Packet) bool {
+		s, ok := p.Segment()
+		return ok && s.Proto == nstest.ICMP && p.Outgoing
+	}); err != nil {
+		t.Errorf("waiting for the refusal: %v", err)
+	}
+	packets, err := seen.Packets()
+	w.must(err)
+	for _, p := range packets {
+		if s, ok := p.Segment(); ok && s.Proto == nstest.UDP {
+			t.Errorf("a datagram from %s to %s is on the WAN, want none", s.Src, s.Dst)
+		}
 	}
 }
