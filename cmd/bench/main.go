@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/signal"
 	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/nft/nstest"
@@ -68,6 +70,14 @@ func run() (err error) {
 	if b.report, err = newReport(os.Stdout, b.binary, b.pairs); err != nil {
 		return err
 	}
+	// dnsmasq changes its credentials, and is then not told that we are gone.
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		b.close()
+		os.Exit(1)
+	}()
 	if err := b.build(); err != nil {
 		return errors.Join(err, b.close())
 	}
