@@ -13,11 +13,12 @@ import (
 // Disturbance is a deletion in our table that was not ours.
 type Disturbance struct {
 	By       uint32 // netlink port of who did it, as a rule the process's id; 0: unknown
-	Elements bool   // only elements were deleted, which Present does not see
+	Elements bool   // elements were deleted, too, which Present does not see
 }
 
-// watchBuffer holds the events of a burst, such as the flush of a large table.
-const watchBuffer = 1 << 20
+// watchBuffer holds the events of a burst, such as the flush of a set with tens
+// of thousands of names. The memory is only used then.
+const watchBuffer = 4 << 20
 
 // Watch calls disturbed for each deletion in our table that another socket
 // asked for, until ctx ends. When events were lost, it calls it with a
@@ -60,7 +61,7 @@ func (t *Table) disturbance(events []netlink.Message) (d Disturbance, found bool
 			continue
 		}
 		d.By = e.Header.PID
-		d.Elements = elements && (!found || d.Elements)
+		d.Elements = d.Elements || elements
 		found = true
 	}
 	return d, found

@@ -54,10 +54,12 @@ type daemon struct {
 	router    *dnsrouter.Router
 	gateway   *gateway.Gateway
 	hurts     hurts
+	own       ownAddresses
 
 	mu       sync.Mutex // guards the fields below, and makes changes one at a time
 	gen      *generation
 	home     []netip.Prefix
+	fights   fights
 	warnings []string // of what happened while running
 	findings []doctor.Finding
 }
@@ -180,7 +182,7 @@ func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	d.router = dnsrouter.New(dnsrouter.Deps{
-		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Log: d.log,
+		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Own: d.own.has, Log: d.log,
 	}, d.gen.dnsPlan())
 	d.gateway = gateway.New(gateway.Config{
 		Names: fakeNames{d.pool}, History: d.router.History(), Devices: d.devices,
@@ -219,19 +221,20 @@ func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
 	if len(changed) > 0 {
 		d.log.Info("bridge netfilter is off while fairlead runs: it would take diverted packets away", "sysctls", changed)
 	}
-	return d.applyRoutes(d.gen)
+	_, err = d.applyRoutes(d.gen)
+	return err
 }
 
 // applyRoutes makes rules and routes those of a generation, as the machine's
-// links and addresses are now.
-func (d *daemon) applyRoutes(gen *generation) error {
+// links and addresses are now, and gives how many were missing.
+func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
 	_, lan, err := route.Connected(gen.devices)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	changed, err := route.AcceptAnswers(bridgeState(gen.cfg.StateDir), gen.waysOut())
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(changed) > 0 {
 		d.log.Info("answers by interface outbounds are accepted while fairlead runs", "sysctls", changed)

@@ -72,7 +72,7 @@ func closeDown(cfg *config.Config) error {
 	if _, err := route.PassBridged(bridgeState(cfg.StateDir)); err != nil {
 		return err
 	}
-	if err := route.Apply(gen.routes(lan)); err != nil {
+	if _, err := route.Apply(gen.routes(lan)); err != nil {
 		return err
 	}
 	return table.Install(ruleset, nil)

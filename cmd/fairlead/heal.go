@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -14,52 +15,68 @@ import (
 )
 
 const (
-	// healEvery is how often the kernel is put right at most, and also how long
-	// a burst of changes is waited for: an interface that comes up brings several.
+	// healEvery is how often the kernel is put right at most.
 	healEvery = 250 * time.Millisecond
-	// maxHeals is how often a minute the table is made anew before we take it
+	// settleTime is how long a burst of changes is waited for: an interface that
+	// comes up brings several.
+	settleTime = 50 * time.Millisecond
+	// maxHeals is how often a minute something is put back before we take it
 	// that somebody else does not want it there, and stop fighting.
 	maxHeals = 20
 	// listenAgain is how long a broken subscription waits before it is made anew.
 	listenAgain = 250 * time.Millisecond
 )
 
-// hurts are what the kernel's watchers found, each at most once until it is
-// looked at.
-type hurts struct {
-	table  chan nft.Disturbance
-	routes chan struct{}
+// hurt is what a watcher found in the kernel.
+type hurt struct {
+	by       string // who took something of ours away; empty: as far as is known, nobody did
+	elements bool   // elements of sets are among it, which cannot be seen afterwards
 }
+
+func (h hurt) and(other hurt) hurt {
+	return hurt{by: cmp.Or(h.by, other.by), elements: h.elements || other.elements}
+}
+
+// hurts are what was found and not looked at yet, put together.
+type hurts struct{ table, routes chan hurt }
 
 func newHurts() hurts {
-	return hurts{table: make(chan nft.Disturbance, 1), routes: make(chan struct{}, 1)}
+	return hurts{table: make(chan hurt, 1), routes: make(chan hurt, 1)}
 }
 
-// tell passes v on, unless something waits there already.
-func tell[T any](c chan T, v T) {
-	select {
-	case c <- v:
-	default:
+// tell adds h to what waits in c.
+func tell(c chan hurt, h hurt) {
+	for {
+		select {
+		case c <- h:
+			return
+		case waiting := <-c:
+			h = waiting.and(h)
+		}
 	}
 }
 
 // watchTable listens for deletions in our table until ctx ends.
 func (d *daemon) watchTable(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := d.table.Watch(ctx, func(x nft.Disturbance) { tell(d.hurts.table, x) }); err != nil {
+		err := d.table.Watch(ctx, func(x nft.Disturbance) {
+			tell(d.hurts.table, hurt{by: processName(x.By), elements: x.Elements})
+		})
+		if err != nil {
 			d.log.Warn("watching the table", "err", err)
-			tell(d.hurts.table, nft.Disturbance{}) // what was missed while deaf
+			tell(d.hurts.table, hurt{}) // what was missed while deaf
 		}
 		wait(ctx, listenAgain)
 	}
 	return nil
 }
 
-// watchRoutes listens for changes of links, addresses, routes and rules until
-// ctx ends.
+// watchRoutes listens for changes of links and addresses and for deletions of
+// our routes and rules until ctx ends.
 func (d *daemon) watchRoutes(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := route.Watch(ctx, func() { tell(d.hurts.routes, struct{}{}) }); err != nil {
+		err := route.Watch(ctx, func(c route.Change) { tell(d.hurts.routes, hurt{by: processName(c.By)}) })
+		if err != nil {
 			d.log.Warn("watching routes", "err", err)
 		}
 		wait(ctx, listenAgain)
@@ -69,74 +86,95 @@ func (d *daemon) watchRoutes(ctx context.Context) error {
 
 // heal puts right what the watchers find, until ctx ends.
 func (d *daemon) heal(ctx context.Context) error {
-	var fight fight
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case x := <-d.hurts.table:
-			d.healTable(ctx, x, &fight)
-		case <-d.hurts.routes:
-			wait(ctx, healEvery) // for the rest of the burst
-			d.healRoutes(ctx)
-			continue
+		case h := <-d.hurts.table:
+			d.healTable(ctx, h)
+		case h := <-d.hurts.routes:
+			wait(ctx, settleTime)
+			d.healRoutes(ctx, h)
 		}
 		wait(ctx, healEvery)
 	}
 }
 
 // healTable installs the table anew if others took from it.
-func (d *daemon) healTable(ctx context.Context, x nft.Disturbance, fight *fight) {
+func (d *daemon) healTable(ctx context.Context, h hurt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if ctx.Err() != nil || fight.lost {
+	if ctx.Err() != nil || d.fights.table.lost {
 		return
 	}
 	present, err := d.table.Present()
 	if err != nil {
 		d.log.Warn("looking at the table", "err", err)
 	}
-	if present && !x.Elements {
+	if present && !h.elements {
 		return
 	}
-	if !fight.again(time.Now()) {
-		d.warn(fmt.Sprintf("%s removes the table inet %s again and again; fairlead stops putting it back: nothing is diverted until it is restarted", processName(x.By), nft.TableName))
+	by := cmp.Or(h.by, stranger)
+	if !d.fights.table.again(time.Now()) {
+		d.warn(fmt.Sprintf("%s removes the table inet %s again and again; fairlead stops putting it back: nothing is diverted until it is reloaded or restarted", by, nft.TableName))
 		return
 	}
-	d.log.Warn("putting the table back", "removed_by", processName(x.By), "elements_only", present)
-	if present {
-		err = d.table.AddFakes(d.fakes())
-	} else {
-		err = d.install()
-	}
-	if err != nil {
+	d.log.Warn("putting the table back", "removed_by", by, "elements_only", present)
+	if err := d.install(); err != nil {
 		d.log.Error("putting the table back", "err", err)
 	}
 }
 
 // healRoutes puts rules and routes back and follows this machine's addresses.
-func (d *daemon) healRoutes(ctx context.Context) {
+func (d *daemon) healRoutes(ctx context.Context, h hurt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
-	if err := d.applyRoutes(d.gen); err != nil {
-		d.log.Warn("putting routes back", "err", err)
+	if !d.fights.routes.lost {
+		d.restoreRoutes(h)
 	}
-	home, _, err := route.Connected(d.gen.devices)
-	if err == nil && !slices.Equal(home, d.home) {
-		d.log.Info("this machine's prefixes changed", "home", home)
-		err = d.table.SetHome(home)
-	}
-	if err != nil {
+	if err := d.followHome(); err != nil {
 		d.log.Warn("following this machine's addresses", "err", err)
-		return
 	}
-	d.home = home
 }
 
-// fight counts how often the table had to be put back.
+// restoreRoutes puts rules and routes back. Those that a device took with it, or
+// that wait for one, are nobody's fault.
+func (d *daemon) restoreRoutes(h hurt) {
+	added, err := d.applyRoutes(d.gen)
+	if err != nil {
+		d.log.Warn("putting routes back", "err", err)
+	}
+	if added == 0 || h.by == "" {
+		return
+	}
+	d.log.Warn("put rules and routes back", "removed_by", h.by, "count", added)
+	if !d.fights.routes.again(time.Now()) {
+		d.warn(fmt.Sprintf("%s removes fairlead's rules or routes again and again; fairlead stops putting them back: what is diverted may not arrive until it is reloaded or restarted", h.by))
+	}
+}
+
+// followHome keeps the prefixes of this machine from being diverted.
+func (d *daemon) followHome() error {
+	home, _, err := route.Connected(d.gen.devices)
+	if err != nil || slices.Equal(home, d.home) {
+		return err
+	}
+	d.log.Info("this machine's prefixes changed", "home", home)
+	if err := d.table.SetHome(home); err != nil {
+		return err
+	}
+	d.home = home
+	return nil
+}
+
+// fights are what had to be put back again and again. A reload forgets them:
+// whoever asks for one has looked.
+type fights struct{ table, routes fight }
+
+// fight counts how often one thing had to be put back.
 type fight struct {
 	times []time.Time // within the last minute
 	lost  bool
@@ -150,12 +188,19 @@ func (f *fight) again(now time.Time) bool {
 	return !f.lost
 }
 
-// processName names who did something over netlink. The port of a process's
-// first netlink socket is its id, so this is a good guess, not a proof.
+// stranger is whoever cannot be named.
+const stranger = "another program"
+
+// processName names who did something over netlink; empty: nobody, for port 0.
+// The port of a process's first netlink socket is its id, so this is a good
+// guess, not a proof. It is best asked at once: most who do such things end then.
 func processName(port uint32) string {
+	if port == 0 {
+		return ""
+	}
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", port))
 	if err != nil {
-		return "another program"
+		return stranger
 	}
 	return fmt.Sprintf("%s (process %d)", strings.TrimSpace(string(comm)), port)
 }

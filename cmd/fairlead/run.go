@@ -142,7 +142,7 @@ func (d *daemon) beat(ctx context.Context) error {
 		}
 		if err := d.table.Beat(); err != nil {
 			d.log.Debug("beating", "err", err)
-			tell(d.hurts.table, nft.Disturbance{}) // its event may have been lost
+			tell(d.hurts.table, hurt{}) // its event may have been lost
 		}
 	}
 }
@@ -192,25 +192,42 @@ func (d *daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.applyRoutes(next); err != nil {
+	if _, err := d.applyRoutes(next); err != nil {
 		return err
 	}
 	// Addresses that the new policy no longer sends directly leave the maps
 	// before the new rules come; nothing is direct that should not be.
 	err = d.router.SetPlan(next.dnsPlan())
 	if err == nil {
-		err = d.table.Reload(ruleset)
+		err = d.replaceTable(ruleset)
 	}
 	if err != nil {
 		next.close()
 		return errors.Join(err, d.router.SetPlan(old.dnsPlan()))
 	}
 	d.gateway.SetPlan(next.gatewayPlan())
-	d.gen, d.home = next, home
+	d.gen, d.home, d.fights = next, home, fights{}
 	d.pool.SetKeep(fakeKeep(cfg))
 	d.level.Set(cfg.LogLevel)
 	old.close()
 	d.log.Info("reloaded", "file", d.file, "warnings", len(cfg.Warnings))
+	return nil
+}
+
+// replaceTable turns the table into that of a ruleset, or makes it anew if
+// somebody has removed the old one.
+func (d *daemon) replaceTable(rs *nft.Ruleset) error {
+	err := d.table.Reload(rs)
+	if err == nil {
+		return nil
+	}
+	if present, _ := d.table.Present(); present {
+		return err
+	}
+	if err := d.table.Install(rs, d.fakes()); err != nil {
+		return err
+	}
+	d.router.Renewed()
 	return nil
 }
 

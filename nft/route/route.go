@@ -38,25 +38,27 @@ type Config struct {
 
 // Apply adds the rules and routes of the configuration, as far as the devices
 // allow now, and deletes those of an earlier one. What is there already is fine:
-// it is called again whenever a link or an address changes. The loopback
-// interface must be up. A kernel without IPv6 gets those of IPv4.
-func Apply(c Config) error {
+// it is called again whenever a link or an address changes. The number of those
+// that were not is returned. The loopback interface must be up. A kernel without
+// IPv6 gets those of IPv4.
+func Apply(c Config) (added int, err error) {
 	h, err := open()
 	if err != nil {
-		return fmt.Errorf("adding routes: %w", err)
+		return 0, fmt.Errorf("adding routes: %w", err)
 	}
 	defer h.Close()
 
 	devices, err := listDevices(h)
 	if err != nil {
-		return fmt.Errorf("adding routes: %w", err)
+		return 0, fmt.Errorf("adding routes: %w", err)
 	}
 	if !devices["lo"].up {
-		return errors.New("adding routes: the loopback interface is down, and diverted packets are delivered through it (ip link set lo up)")
+		return 0, errors.New("adding routes: the loopback interface is down, and diverted packets are delivered through it (ip link set lo up)")
 	}
 	var errs []error
 	for _, f := range families() {
-		err := f.apply(h, f.routes(c, devices), f.rules(c))
+		n, err := f.apply(h, f.routes(c, devices), f.rules(c))
+		added += n
 		if f.number == unix.AF_INET6 && isAbsent(err) {
 			continue
 		}
@@ -64,7 +66,7 @@ func Apply(c Config) error {
 			errs = append(errs, fmt.Errorf("adding routes of %s: %w", f.name, err))
 		}
 	}
-	return errors.Join(errs...)
+	return added, errors.Join(errs...)
 }
 
 // Remove deletes every rule and route of ours, whichever process added them.
@@ -114,7 +116,7 @@ func (f family) has(a netip.Addr) bool { return a.IsValid() && a.BitLen() == len
 
 // apply deletes what is not wanted first: a route that moved to another device
 // or gateway would be taken for the same. In between its table refuses.
-func (f family) apply(h *netlink.Handle, routes []netlink.Route, rules []*netlink.Rule) error {
+func (f family) apply(h *netlink.Handle, routes []netlink.Route, rules []*netlink.Rule) (added int, err error) {
 	unwanted := func(r netlink.Route) bool {
 		return !slices.ContainsFunc(routes, func(w netlink.Route) bool { return f.describe(w) == f.describe(r) })
 	}
@@ -123,16 +125,26 @@ func (f family) apply(h *netlink.Handle, routes []netlink.Route, rules []*netlin
 	}
 	errs := []error{f.deleteRules(h, stale), f.deleteRoutes(h, unwanted)}
 	for _, r := range routes {
-		if err := h.RouteAdd(&r); err != nil && !errors.Is(err, unix.EEXIST) && !(deviceGone(err) && r.Type == unix.RTN_UNICAST) {
+		err := h.RouteAdd(&r)
+		switch {
+		case err == nil:
+			added++
+		case errors.Is(err, unix.EEXIST), deviceGone(err) && r.Type == unix.RTN_UNICAST:
+		default:
 			errs = append(errs, fmt.Errorf("adding %s: %w", f.describe(r), err))
 		}
 	}
 	for _, r := range rules {
-		if err := h.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
+		err := h.RuleAdd(r)
+		switch {
+		case err == nil:
+			added++
+		case errors.Is(err, unix.EEXIST):
+		default:
 			errs = append(errs, fmt.Errorf("adding rule %d: %w", r.Priority, err))
 		}
 	}
-	return errors.Join(errs...)
+	return added, errors.Join(errs...)
 }
 
 func (f family) remove(h *netlink.Handle) error {

@@ -19,7 +19,7 @@ func config() Config {
 
 func apply(t *testing.T, c Config) {
 	t.Helper()
-	if err := Apply(c); err != nil {
+	if _, err := Apply(c); err != nil {
 		t.Fatalf("Apply: %v", err)
 	}
 }
@@ -110,7 +110,7 @@ func TestARouteOfTheUsersForTheFakeRangeStays(t *testing.T) {
 func TestALoopbackThatIsDownIsNamed(t *testing.T) {
 	enter(t)
 	ip(t, "link set lo down")
-	if err := Apply(config()); err == nil || !strings.Contains(err.Error(), "loopback interface is down") {
+	if _, err := Apply(config()); err == nil || !strings.Contains(err.Error(), "loopback interface is down") {
 		t.Errorf("Apply = %v, want it to say that the loopback interface is down", err)
 	}
 }

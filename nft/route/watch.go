@@ -13,12 +13,17 @@ import (
 // watchBuffer holds the events of a burst, such as a routing daemon's start.
 const watchBuffer = 1 << 20
 
-// Watch calls changed whenever a link, an address, a route or a rule of this
-// machine changes, ours included, until ctx ends. It does not say what: who is
-// called looks for itself, which also makes up for events that were lost. An
-// error means that the kernel cannot be listened to any more; the caller
-// listens anew.
-func Watch(ctx context.Context, changed func()) error {
+// Change is an event after which Apply may have something to do.
+type Change struct {
+	By uint32 // netlink port of who deleted a rule or route of ours, as a rule the process's id; 0: nobody did
+}
+
+// Watch calls changed whenever a link or an address of this machine changes, and
+// whenever a rule or route of ours is deleted, by us too, until ctx ends. It
+// calls it at its start and when events were lost: who is called looks for
+// itself. An error means that the kernel cannot be listened to any more; the
+// caller listens anew.
+func Watch(ctx context.Context, changed func(Change)) error {
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
 	if err != nil {
 		return fmt.Errorf("listening to routes: %w", err)
@@ -36,15 +41,55 @@ func Watch(ctx context.Context, changed func()) error {
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_ = c.SetReadBuffer(watchBuffer) // less will do, with more events lost
-	changed()
+	changed(Change{})
 	for {
-		_, err := c.Receive()
+		events, err := c.Receive()
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && !errors.Is(err, unix.ENOBUFS):
+		case errors.Is(err, unix.ENOBUFS):
+			changed(Change{})
+			continue
+		case err != nil:
 			return fmt.Errorf("listening to routes: %w", err)
 		}
-		changed()
+		for _, e := range events {
+			if change, ok := concerns(e); ok {
+				changed(change)
+			}
+		}
 	}
+}
+
+// concerns tells the events that matter. The routes of others do not: a routing
+// daemon changes thousands.
+func concerns(e netlink.Message) (c Change, ok bool) {
+	switch e.Header.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return Change{}, true
+	case unix.RTM_DELROUTE:
+		const protocol = 5 // of struct rtmsg (rtnetlink(7))
+		ok = len(e.Data) > protocol && e.Data[protocol] == Tag
+	case unix.RTM_DELRULE:
+		ok = ruleProtocol(e) == Tag
+	}
+	return Change{By: e.Header.PID}, ok
+}
+
+// ruleProtocol reads who a rule says added it.
+func ruleProtocol(e netlink.Message) uint8 {
+	const header = 12 // struct fib_rule_hdr (linux/fib_rules.h)
+	if len(e.Data) < header {
+		return 0
+	}
+	ad, err := netlink.NewAttributeDecoder(e.Data[header:])
+	if err != nil {
+		return 0
+	}
+	for ad.Next() {
+		if ad.Type() == unix.FRA_PROTOCOL {
+			return ad.Uint8()
+		}
+	}
+	return 0
 }

@@ -128,7 +128,7 @@ func (w *world) defaults(ns *nstest.NS, gateway4, gateway6 string) {
 // apply makes the routes as they are with the devices of now.
 func (w *world) apply() {
 	w.Helper()
-	w.must(w.router.Do(func() error { return route.Apply(w.routes) }))
+	w.must(w.router.Do(func() error { _, err := route.Apply(w.routes); return err }))
 }
 
 func (w *world) install() {
