@@ -68,7 +68,7 @@ func (r *Router) identify(q *question, from netip.Addr) (known bool) {
 
 // byPolicy answers as the way of the name wants it.
 func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]byte, error) {
-	mode := plan.Policy.Mode(q.client)
+	mode := r.mode(plan.Plan, q)
 	ways := plan.Policy.Name(q.client, q.name)
 	switch {
 	case mode == policy.Off:
@@ -84,6 +84,15 @@ func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]by
 	default:
 		return r.real(ctx, plan, q, source{upstream: ways.Upstream})
 	}
+}
+
+// mode is how the names that the client asks for are answered.
+func (r *Router) mode(plan *Plan, q *question) policy.Mode {
+	mode := plan.Policy.Mode(q.client)
+	if mode == policy.FakeIP && r.deps.Own != nil && r.deps.Own(q.device.Addr) {
+		return policy.RealIP
+	}
+	return mode
 }
 
 // carriesAddress tells the types whose answers can name an address: for a

@@ -61,14 +61,17 @@ type Plan struct {
 	Interfaces    map[string]Way       // ways of interface outbounds
 }
 
-// Deps is what a Router works with. Local may be nil.
+// Deps is what a Router works with. Local and Own may be nil.
 type Deps struct {
 	Pool    *fakeip.Pool
 	Ways    WaySink
 	Fakes   FakeSink
 	Local   Local
 	Devices Devices
-	Log     *slog.Logger
+	// Own tells the addresses of the router itself. It is given real answers
+	// only: a fake one that a service of its holds would fail with us.
+	Own func(netip.Addr) bool
+	Log *slog.Logger
 }
 
 // running is a Plan in use. It has a cache of its own, because an answer can
