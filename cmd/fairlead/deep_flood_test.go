@@ -166,3 +166,28 @@ func TestSlowClientsAreNotNoticedByAnotherClient(t *testing.T) {
 	slow.close()
 	f.released(t, before)
 }
+
+// Questions that wait for a dead upstream pile up; the places of one client do,
+// the others' are free.
+func TestAFloodOfNamesThatNobodyAnswersLeavesRoomForOthers(t *testing.T) {
+	f := newFlooded(t, lab.Config{})
+	f.SilenceISP(true)
+	ports := open(t, f.hog.NS, unix.SOCK_DGRAM, 100)
+	const perSecond = 2000
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var flooding sync.WaitGroup
+	flooding.Go(func() {
+		pace(ctx, perSecond, func(i int) {
+			name := fmt.Sprintf("r%x.domestic.example", rand.Uint64())
+			unix.Sendto(ports[i%len(ports)], query(uint16(i), name), 0, sockaddr(at(f.At.RouterLAN.V4, 53)))
+		})
+	})
+	for i := 0; ctx.Err() == nil && !t.Failed(); i++ {
+		a, err := f.other.Lookup(t.Context(), f.At.RouterLAN.V4, fmt.Sprintf("n%d.foreign.example", i), lab.TypeA, "udp")
+		if err != nil || len(a.Addrs) != 1 || !isFake(a.Addrs[0]) {
+			t.Errorf("question %d: %v, %v; want a fake address", i, a.Addrs, err)
+		}
+	}
+	flooding.Wait()
+}
