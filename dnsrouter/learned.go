@@ -76,12 +76,13 @@ func newLearned(sink WaySink, plan *Plan) *learned {
 }
 
 // answer takes note that a client of group is about to be given addrs for
-// name. On error the answer must not leave: an address could not be taken out
-// of a map where it no longer belongs.
-func (l *learned) answer(group policy.Client, name string, addrs []netip.Addr, ttl time.Duration, now time.Time) error {
+// name, which has others beside them in the other family, if that was asked. On
+// error the answer must not leave: an address could not be taken out of a map
+// where it no longer belongs.
+func (l *learned) answer(group policy.Client, name string, addrs []netip.Addr, ttl time.Duration, now time.Time, others ...netip.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	live := liveName{name: strings.Clone(name), with: addrs, until: now.Add(ttl + grace)}
+	live := liveName{name: strings.Clone(name), with: slices.Concat(addrs, others), until: now.Add(ttl + grace)}
 	for _, addr := range addrs {
 		if err := l.learn(group, addr, live, now); err != nil {
 			return err

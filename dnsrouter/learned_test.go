@@ -49,10 +49,6 @@ func (k *kernelMap) DelWay(group int, addr netip.Addr) error {
 	return nil
 }
 
-func (k *kernelMap) AddFake(netip.Addr, netip.Addr) error { return nil }
-
-func (k *kernelMap) SetFake(netip.Addr, netip.Addr, Way) error { return nil }
-
 func (k *kernelMap) has(p place) bool { return k.until[p].After(time.Now()) }
 
 // naive is what learned must come to, without its bounds: every answer that was

@@ -82,7 +82,7 @@ func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]by
 	case mode == policy.FakeIP && carriesAddress(q.Type) && !plan.Policy.RealName(q.name):
 		return r.fake(ctx, plan, q, ways)
 	default:
-		return r.real(ctx, plan, q, source{upstream: ways.Upstream})
+		return r.real(ctx, plan, q, source{upstream: ways.Upstream, both: ways.NeedsAddr})
 	}
 }
 

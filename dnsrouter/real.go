@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter/cache"
@@ -22,6 +23,7 @@ const askTime = 4 * time.Second
 type source struct {
 	upstream string
 	direct   bool // the name leaves directly whatever its addresses are
+	both     bool // a rule with resolve compares the addresses of both families
 }
 
 // errBusy says that too many questions are being asked at once.
@@ -133,15 +135,35 @@ func (r *Router) ask(ctx context.Context, plan *running, q *question, src source
 	if err != nil {
 		return answer, err
 	}
+	others, err := otherFamily(ctx, plan.Plan, q, src)
+	if err != nil {
+		return answer, err
+	}
 	now := time.Now()
 	ttl := time.Duration(answer.TTL) * time.Second
-	if err := r.learn(plan.Plan, q, answer.Addrs, ttl, now); err != nil {
+	if err := r.learn(plan.Plan, q, answer.Addrs, ttl, now, others...); err != nil {
 		return answer, err
 	}
 	if answer.TTL > 0 {
 		plan.cache.Put(q.cacheKey(uint16(q.client)), answer.Msg, answer.TTLs, ttl, plan.Config.ServeStale, now)
 	}
 	return answer, nil
+}
+
+// otherFamily gives the addresses of the family that was not asked for, if a
+// rule compares both: it sends the name one way, whichever address is dialled.
+func otherFamily(ctx context.Context, plan *Plan, q *question, src source) ([]netip.Addr, error) {
+	other := wire.TypeA
+	switch {
+	case !src.both, q.Type != wire.TypeA && q.Type != wire.TypeAAAA:
+		return nil, nil
+	case q.Type == wire.TypeA && !plan.Config.IPv6:
+		return nil, nil
+	case q.Type == wire.TypeA:
+		other = wire.TypeAAAA
+	}
+	answer, err := exchange(ctx, plan, src, upstream.Question{Name: strings.Clone(q.name), Type: other, Class: q.Class})
+	return answer.Addrs, err
 }
 
 // exchange asks one upstream and takes out of its answer what does not belong.
@@ -181,12 +203,12 @@ func (p *Plan) filter(name string, direct bool) wire.Filter {
 
 // learn tells the kernel and the history of the addresses that a client is
 // about to be given.
-func (r *Router) learn(plan *Plan, q *question, addrs []netip.Addr, ttl time.Duration, now time.Time) error {
+func (r *Router) learn(plan *Plan, q *question, addrs []netip.Addr, ttl time.Duration, now time.Time, others ...netip.Addr) error {
 	if len(addrs) == 0 || plan.Policy.Mode(q.client) == policy.Off {
 		return nil
 	}
 	r.history.record(q.device, q.name, addrs, ttl, now)
-	return r.learned.answer(q.client, q.name, addrs, ttl, now)
+	return r.learned.answer(q.client, q.name, addrs, ttl, now, others...)
 }
 
 // Resolve asks one upstream for a name's addresses, IPv4 first, for flows that

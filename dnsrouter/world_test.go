@@ -144,6 +144,15 @@ type sink struct {
 	*kernelMap
 	refuseFake, refuseRemoval bool
 	fakes                     []netip.Addr
+	led                       map[netip.Addr]netip.Addr // fake addresses to real ones
+}
+
+func (s *sink) SetFake(fake, real netip.Addr, _ Way) error {
+	if s.led == nil {
+		s.led = make(map[netip.Addr]netip.Addr)
+	}
+	s.led[fake] = real
+	return nil
 }
 
 func (s *sink) AddFake(v4, _ netip.Addr) error {
