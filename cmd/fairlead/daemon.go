@@ -228,6 +228,7 @@ func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
 // applyRoutes makes rules and routes those of a generation, as the machine's
 // links and addresses are now, and gives how many were missing.
 func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
+	d.own.look()
 	_, lan, err := route.Connected(gen.devices)
 	if err != nil {
 		return 0, err
