@@ -230,13 +230,22 @@ func (l *learned) judgeAgain(plan *Plan) error {
 	return failed
 }
 
-// lost takes note that the maps are empty: the table was made anew.
-func (l *learned) lost() {
+// restore fills the maps again: the table was made anew, and the answers that
+// taught it may be asked of the cache for hours. What the kernel refuses is held
+// to be there; to delete it later does no harm.
+func (l *learned) restore() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, k := range l.addrs {
-		k.elements = nil
+	now := time.Now()
+	var all []AddrWay
+	for addr, k := range l.addrs {
+		for _, e := range k.elements {
+			if left := e.until.Sub(now); left > 0 {
+				all = append(all, AddrWay{int(e.group), addr, e.way, left})
+			}
+		}
 	}
+	return l.sink.SetWays(all)
 }
 
 // sweep forgets addresses whose names and elements have all expired.

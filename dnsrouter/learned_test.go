@@ -41,6 +41,15 @@ func (k *kernelMap) SetWay(group int, addr netip.Addr, _ Way, ttl time.Duration)
 	return nil
 }
 
+func (k *kernelMap) SetWays(all []AddrWay) error {
+	for _, w := range all {
+		if err := k.SetWay(w.Group, w.Addr, w.Way, w.TTL); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (k *kernelMap) DelWay(group int, addr netip.Addr) error {
 	if k.fails() {
 		return errKernel
@@ -124,8 +133,17 @@ func (m *naive) step() {
 		m.real.sweep(time.Now())
 	default:
 		m.note("the table is made anew")
+		before := maps.Clone(m.kernel.until)
 		clear(m.kernel.until)
-		m.real.lost()
+		if err := m.real.restore(); err != nil {
+			return
+		}
+		for p, until := range before {
+			if until.After(time.Now()) && !m.kernel.has(p) {
+				m.note("%v is missing", p)
+				m.t.Errorf("after %s", m.trace)
+			}
+		}
 	}
 }
 

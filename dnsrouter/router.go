@@ -21,7 +21,16 @@ import (
 // with one does. A group is the number of a policy.Client.
 type WaySink interface {
 	SetWay(group int, addr netip.Addr, way Way, ttl time.Duration) error
+	SetWays(all []AddrWay) error
 	DelWay(group int, addr netip.Addr) error
+}
+
+// AddrWay is which way flows of a group to an address leave, and for how long.
+type AddrWay struct {
+	Group int
+	Addr  netip.Addr
+	Way   Way
+	TTL   time.Duration
 }
 
 // FakeSink is told what fake addresses stand for, before an answer with one
@@ -122,9 +131,11 @@ func (r *Router) SetPlan(plan *Plan) error {
 }
 
 // Renewed takes note that the kernel's table was made anew with every name of
-// the pool in it, and with empty way maps.
+// the pool in it, and with empty way maps, which are filled again.
 func (r *Router) Renewed() {
-	r.learned.lost()
+	if err := r.learned.restore(); err != nil {
+		r.log.Warn("filling the way maps again", "err", err)
+	}
 	r.reals.lost()
 	for slot := range r.deps.Pool.All() {
 		r.deps.Pool.Told(slot)

@@ -215,13 +215,22 @@ func (n fakeNames) Hold(addr netip.Addr) (string, bool) {
 
 func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
 	changed, err := route.PassBridged(bridgeState(cfg.StateDir))
-	if err != nil {
+	if err := d.bear(err); err != nil {
 		return err
 	}
 	if len(changed) > 0 {
 		d.log.Info("bridge netfilter is off while fairlead runs: it would take diverted packets away", "sysctls", changed)
 	}
 	_, err = d.applyRoutes(d.gen)
+	return err
+}
+
+// bear logs that a sysctl could not be recorded, which is no reason not to run.
+func (d *daemon) bear(err error) error {
+	if errors.Is(err, route.ErrUnrecorded) {
+		d.log.Warn("changing sysctls", "err", err)
+		return nil
+	}
 	return err
 }
 
@@ -234,7 +243,7 @@ func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
 		return 0, err
 	}
 	changed, err := route.AcceptAnswers(bridgeState(gen.cfg.StateDir), gen.waysOut())
-	if err != nil {
+	if err := d.bear(err); err != nil {
 		return 0, err
 	}
 	if len(changed) > 0 {
@@ -248,6 +257,14 @@ type kernelWays struct{ *nft.Table }
 
 func (k kernelWays) SetWay(group int, addr netip.Addr, way dnsrouter.Way, ttl time.Duration) error {
 	return k.Table.SetWay(group, addr, nft.Way(way), ttl)
+}
+
+func (k kernelWays) SetWays(all []dnsrouter.AddrWay) error {
+	learned := make([]nft.Learned, len(all))
+	for i, w := range all {
+		learned[i] = nft.Learned{Group: w.Group, Addr: w.Addr, Way: nft.Way(w.Way), TTL: w.TTL}
+	}
+	return k.Table.SetWays(learned)
 }
 
 func (k kernelWays) SetFake(fake, real netip.Addr, way dnsrouter.Way) error {
