@@ -84,19 +84,18 @@ func (d *daemon) watchRoutes(ctx context.Context) error {
 	return nil
 }
 
-// heal puts right what the watchers find, until ctx ends.
-func (d *daemon) heal(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case h := <-d.hurts.table:
-			d.healTable(ctx, h)
-		case h := <-d.hurts.routes:
-			wait(ctx, settleTime)
-			d.healRoutes(ctx, h)
+// healing puts right what a watcher finds, until ctx ends.
+func healing(found <-chan hurt, heal func(context.Context, hurt)) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case h := <-found:
+				heal(ctx, h)
+			}
+			wait(ctx, healEvery)
 		}
-		wait(ctx, healEvery)
 	}
 }
 
@@ -127,6 +126,7 @@ func (d *daemon) healTable(ctx context.Context, h hurt) {
 
 // healRoutes puts rules and routes back and follows this machine's addresses.
 func (d *daemon) healRoutes(ctx context.Context, h hurt) {
+	wait(ctx, settleTime)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if ctx.Err() != nil {

@@ -111,7 +111,7 @@ func (d *daemon) end(parts *sync.WaitGroup) {
 // parts are what runs side by side. Each ends with its context.
 func (d *daemon) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{
-		d.beat, d.watchTable, d.watchRoutes, d.heal, d.examine, d.watchSignals, d.control,
+		d.beat, d.watchTable, healing(d.hurts.table, d.healTable), d.watchRoutes, healing(d.hurts.routes, d.healRoutes), d.examine, d.watchSignals, d.control,
 		d.devices.Serve, d.gateway.Sweep, d.router.Sweep,
 		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
 	}
