@@ -199,12 +199,17 @@ func TestHeadLargerThanTheBufferIsPassedOnWhole(t *testing.T) {
 }
 
 func TestFailedDialResetsTheClient(t *testing.T) {
-	w := newWorld(Limits{})
-	w.direct.fail(syscall.ECONNREFUSED)
-	tw := serveTCP(t, w)
-	tw.isReset(literal)
-	if got := w.Status().Outbounds["direct"].State; got != Down {
-		t.Errorf("state of the outbound is %s, want %s", got, Down)
+	for _, tt := range []struct {
+		why  syscall.Errno
+		want State
+	}{{syscall.EHOSTUNREACH, Down}, {syscall.ECONNREFUSED, Up}} { // who refuses is there
+		w := newWorld(Limits{})
+		w.direct.fail(tt.why)
+		tw := serveTCP(t, w)
+		tw.isReset(literal)
+		if got := w.Status().Outbounds["direct"].State; got != tt.want {
+			t.Errorf("%v: state of the outbound is %s, want %s", tt.why, got, tt.want)
+		}
 	}
 }
 

@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/gateway/policy"
@@ -76,10 +78,16 @@ func (t *tally) open(outbound string) (done func(tx, rx int64)) {
 	}
 }
 
-// dialled notes how a dial went.
+// alive is what an error says of its outbound when only the destination failed.
+type alive interface{ Alive() bool }
+
+// dialled notes how a dial went. That a destination refuses, or a node says so
+// of one, does not make the outbound a dead one.
 func (t *tally) dialled(outbound string, err error) {
 	state := Up
-	if err != nil {
+	var only alive
+	refused := errors.Is(err, syscall.ECONNREFUSED) && outbound == "direct"
+	if err != nil && !refused && !(errors.As(err, &only) && only.Alive()) {
 		state = Down
 	}
 	t.counter(outbound).state.Store(int32(state))

@@ -54,11 +54,6 @@ func TestAFullStateDirectoryIsAWarningAndNoMore(t *testing.T) {
 	h := newHouse(t, lab.Options{})
 	h.configure(h.ConfigText(lab.Config{}))
 	ok(t, os.MkdirAll(h.StateDir(), 0o700))
-	// A sysctl that was changed without a record could not be restored: then
-	// fairlead does not start. Here there is none to change.
-	for _, family := range []string{"iptables", "ip6tables"} {
-		ok(t, h.Router.SetSysctl("net/bridge/bridge-nf-call-"+family, "0"))
-	}
 	h.startPrepared(t, preparation{Small: h.StateDir()})
 	laptop, _ := h.laptopAndTV()
 	for i := range 20 {

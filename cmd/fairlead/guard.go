@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -69,7 +70,7 @@ func closeDown(cfg *config.Config) error {
 	if err := table.Probe(); err != nil {
 		return err
 	}
-	if _, err := route.PassBridged(bridgeState(cfg.StateDir)); err != nil {
+	if _, err := route.PassBridged(bridgeState(cfg.StateDir)); err != nil && !errors.Is(err, route.ErrUnrecorded) {
 		return err
 	}
 	if _, err := route.Apply(gen.routes(lan)); err != nil {

@@ -31,6 +31,9 @@ const (
 // section 6). The node itself is alive.
 type ReplyError byte
 
+// Alive says that it is the peer that cannot be reached, and not the node.
+func (e ReplyError) Alive() bool { return true }
+
 // Error says what the reply's code means.
 func (e ReplyError) Error() string {
 	texts := [...]string{

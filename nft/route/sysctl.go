@@ -21,7 +21,9 @@ func bridgeSettings() []string {
 // PassBridged switches bridge netfilter off and gives back the names of the
 // sysctls that were on. What they were is written to the state file first,
 // which is kept by a call that finds it: a crash loses nothing. A kernel
-// without bridge netfilter is fine.
+// without bridge netfilter is fine. Where nothing can be written they are
+// switched off all the same, and the error is ErrUnrecorded: DNS that goes past
+// us is worse than a sysctl that stays as we want it.
 func PassBridged(state string) (changed []string, err error) {
 	for _, name := range bridgeSettings() {
 		value, err := readSysctl(name)
@@ -36,7 +38,7 @@ func PassBridged(state string) (changed []string, err error) {
 		}
 	}
 	if err := override(state, changed, "0"); err != nil {
-		return nil, fmt.Errorf("switching bridge netfilter off: %w", err)
+		return changed, fmt.Errorf("switching bridge netfilter off: %w", err)
 	}
 	return changed, nil
 }
@@ -65,7 +67,7 @@ func AcceptAnswers(state string, devices []string) (changed []string, err error)
 		}
 	}
 	if err := override(state, changed, loose); err != nil {
-		return nil, fmt.Errorf("loosening rp_filter: %w", err)
+		return changed, fmt.Errorf("loosening rp_filter: %w", err)
 	}
 	return changed, nil
 }
@@ -79,15 +81,20 @@ func isOurs(name string) bool {
 	return slices.Contains(bridgeSettings(), name) || ok && filter && !strings.Contains(device, "/") && device != ".."
 }
 
+// ErrUnrecorded says that sysctls were changed whose old values could not be
+// written down, so that they stay changed after a stop.
+var ErrUnrecorded = errors.New("the old values could not be recorded and stay changed after a stop")
+
 // override gives sysctls another value, and records theirs unless it was before.
 func override(state string, names []string, value string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	before, err := readState(state)
-	if err != nil {
-		return err
+	before, unread := readState(state)
+	if before == nil {
+		before = make(map[string]string)
 	}
+	var err error
 	for _, name := range names {
 		if _, known := before[name]; known {
 			continue
@@ -96,13 +103,14 @@ func override(state string, names []string, value string) error {
 			return err
 		}
 	}
-	if err := writeState(state, before); err != nil {
-		return err
-	}
+	unrecorded := errors.Join(unread, writeState(state, before))
 	for _, name := range names {
 		if err := writeSysctl(name, value); err != nil {
 			return err
 		}
+	}
+	if unrecorded != nil {
+		return fmt.Errorf("%w: %w", ErrUnrecorded, unrecorded)
 	}
 	return nil
 }
