@@ -7,7 +7,8 @@ import (
 	"github.com/fairlead/fairlead/openwrt/config"
 )
 
-// checkCommand prints every mistake, one to a line, and then the warnings.
+// checkCommand prints every mistake, one to a line, and the warnings: mistakes to
+// standard error, like every command, and warnings as its result.
 func checkCommand(e env, args []string) int {
 	fs, file := flags(e, "check")
 	if code, ok := parsed(fs, args, 0); !ok {
@@ -19,7 +20,7 @@ func checkCommand(e env, args []string) int {
 		return e.fail(err)
 	}
 	for _, m := range mistakes {
-		fmt.Fprintln(e.out, m)
+		fmt.Fprintln(e.err, m)
 	}
 	for _, w := range cfg.Warnings {
 		w.What = "warning: " + w.What

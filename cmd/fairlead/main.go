@@ -48,7 +48,7 @@ func main() {
 func dispatch(e env, args []string) int {
 	if len(args) == 0 {
 		usage(e.err)
-		return 2
+		return 1
 	}
 	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		usage(e.out)
@@ -60,7 +60,7 @@ func dispatch(e env, args []string) int {
 		}
 	}
 	fmt.Fprintf(e.err, "fairlead: there is no command %q; `fairlead help` lists them\n", args[0])
-	return 2
+	return 1
 }
 
 func usage(w io.Writer) {
@@ -93,10 +93,10 @@ func parsed(fs *flag.FlagSet, args []string, positional int) (code int, ok bool)
 	case errors.Is(err, flag.ErrHelp):
 		return 0, false
 	case err != nil:
-		return 2, false
+		return 1, false
 	case fs.NArg() != positional:
 		fs.Usage()
-		return 2, false
+		return 1, false
 	}
 	return 0, true
 }

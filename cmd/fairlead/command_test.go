@@ -1,0 +1,139 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// typed runs a command in this process and gives what it printed.
+func typed(t *testing.T, args ...string) (out, errs string, code int) {
+	t.Helper()
+	var o, e buffer
+	code = dispatch(env{&o, &e}, args)
+	return string(o), string(e), code
+}
+
+func configFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fairlead")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const household = `
+config fairlead 'main'
+	option enabled '1'
+	list device 'br-lan'
+
+config dns 'dns'
+	option remote_upstream 'remote'
+
+config upstream 'remote'
+	list server '192.0.2.53'
+	option outbound 'node'
+
+config outbound 'node'
+	option type 'socks5'
+	option server '203.0.113.80'
+	option port '1080'
+
+config client 'tv'
+	list mac '02:00:00:00:77:02'
+	option mode 'realip'
+
+config client 'guest'
+	list ip '192.168.77.0/28'
+	option mode 'off'
+
+config rule
+	list domain 'foreign.example'
+	option outbound 'node'
+
+config rule 'mail'
+	list port '25'
+	option outbound 'reject'
+
+config rule 'blocked'
+	list domain 'blocked.example'
+	option outbound 'reject'
+`
+
+func TestCheckNamesEveryMistakeAndFails(t *testing.T) {
+	path := configFile(t, household+"\nconfig rule 'typo'\n\tlist domain 'x.example'\n\toption outbound 'nod'\n\toption colour 'red'\n")
+	_, errs, code := typed(t, "check", "-c", path)
+	if code != 1 {
+		t.Errorf("check exits %d, want 1", code)
+	}
+	for _, want := range []string{path + ":", ": typo: outbound: ", `did you mean "node"`, ": typo: colour: "} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("check prints %q, want it to have %q", errs, want)
+		}
+	}
+	if _, errs, code := typed(t, "check", "-c", configFile(t, household)); code != 0 {
+		t.Errorf("check of a good configuration exits %d: %s", code, errs)
+	}
+}
+
+func TestExplainSaysWhatWouldHappen(t *testing.T) {
+	path := configFile(t, household)
+	for _, tt := range []struct {
+		who, what string
+		want      explanation
+	}{
+		{"192.168.77.99", "www.foreign.example", explanation{
+			Client: "default", Name: "www.foreign.example", Mode: "fakeip", Rule: "@rule[0]",
+			Outbound: "node", Upstream: "remote", Answer: "fake", Path: "relay"}},
+		{"02:00:00:00:77:02", "www.Foreign.example.:443", explanation{
+			Client: "tv", Name: "www.foreign.example", Mode: "realip", Rule: "@rule[0]",
+			Outbound: "node", Upstream: "remote", Answer: "real", Path: "relay"}},
+		{"tv", "blocked.example", explanation{
+			Client: "tv", Name: "blocked.example", Mode: "realip", Rule: "blocked",
+			Outbound: "reject", Upstream: "", Answer: "none", Path: "reject"}},
+		{"tv", "mail.example:25/tcp", explanation{
+			Client: "tv", Name: "mail.example", Mode: "realip", Rule: "mail",
+			Outbound: "reject", Upstream: "remote", Answer: "real", Path: "reject"}},
+		{"guest", "www.foreign.example", explanation{
+			Client: "guest", Name: "www.foreign.example", Mode: "off", Rule: "default",
+			Outbound: "direct", Upstream: "auto", Answer: "real", Path: "off"}},
+		{"tv", "[2001:db8::1]:443/udp", explanation{
+			Client: "tv", Name: "2001:db8::1", Mode: "realip", Rule: "default",
+			Outbound: "direct", Upstream: "", Answer: "none", Path: "relay"}},
+	} {
+		out, errs, code := typed(t, "explain", "-c", path, "--json", "--client", tt.who, tt.what)
+		var got explanation
+		if err := jsonInto(out, &got); err != nil || code != 0 {
+			t.Errorf("explain %s %s exits %d: %v, %s", tt.who, tt.what, code, err, errs)
+			continue
+		}
+		got.why, tt.want.why = nil, nil
+		if got.Client != tt.want.Client || got.Name != tt.want.Name || got.Mode != tt.want.Mode || got.Rule != tt.want.Rule ||
+			got.Outbound != tt.want.Outbound || got.Upstream != tt.want.Upstream || got.Answer != tt.want.Answer || got.Path != tt.want.Path {
+			t.Errorf("explain %s %s = %+v, want %+v", tt.who, tt.what, got, tt.want)
+		}
+	}
+}
+
+func TestBadInputIsSaidAndExitsWithOne(t *testing.T) {
+	path := configFile(t, household)
+	for _, args := range [][]string{
+		{"explain", "-c", path, "--client", "nobody", "www.example"},
+		{"explain", "-c", path, "--client", "tv", "www.example:http"},
+		{"explain", "-c", path, "--client", "tv", "www.example:443/sctp"},
+		{"explain", "-c", path, "www.example"},
+		{"explain", "-c", path, "--client", "tv"},
+		{"explain", "--colour"},
+		{"explane"},
+		{"status", "-c", path},
+		{"reload", "-c", path},
+		{"run", "-c", path + ".missing"},
+	} {
+		out, errs, code := typed(t, args...)
+		if code != 1 || errs == "" || out != "" {
+			t.Errorf("%v exits %d and prints %q, %q: want 1 and a reason on standard error", args, code, out, errs)
+		}
+	}
+}
