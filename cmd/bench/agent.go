@@ -25,7 +25,7 @@ type agent struct {
 
 // order is what an agent shall do.
 type order struct {
-	Do      string         // bulk flows hold release blast sunk ask
+	Do      string         // bulk flows hold release blast sunk echo ask
 	To      netip.AddrPort // where to
 	Name    string         // of the hello; of ask: the names, with zeros for their number
 	For     time.Duration
@@ -37,6 +37,7 @@ type order struct {
 	Names   int    // ask: how many different ones
 	First   int    // ask: the number of the first
 	Once    bool   // ask: each name once, whatever For is
+	Alone   bool   // ask: one question after the other
 }
 
 // outcome is what came of an order.
@@ -45,7 +46,7 @@ type outcome struct {
 	Elapsed  time.Duration
 	Bytes    int64
 	Count    int // flows, datagrams, answers
-	Sent     int // blast, ask
+	Sent     int // blast, echo, ask
 	Errors   int // flows that broke, answers that are none
 	Why      string
 	P50, P99 time.Duration
@@ -156,6 +157,8 @@ func (g *ground) carryOut(o order) (outcome, error) {
 		return blast(o)
 	case "sunk":
 		return g.sink.of(o.Run), nil
+	case "echo":
+		return echo(o)
 	case "ask":
 		return ask(o)
 	}

@@ -160,6 +160,9 @@ func (a *asking) hear(s *asker, msg []byte, now time.Time) {
 // refill asks as much on a socket as may be under way.
 func (a *asking) refill(s *asker) error {
 	n := each - s.underWay
+	if a.order.Alone {
+		n = 1 - a.underWay()
+	}
 	if a.order.Once {
 		n = min(n, a.order.Names-a.out.Sent)
 	} else if time.Since(a.began) >= a.order.For {

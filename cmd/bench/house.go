@@ -16,12 +16,16 @@ import (
 // that two houses differ in.
 type house struct {
 	*lab.World
+	tunnel *lab.Tunnel // the second way out
 	daemon *lab.Daemon // nil: plain forwarding
 	config string      // path of the daemon's
 	client *agent
 	server *agent
 	node   *agent
 }
+
+// tunnelDevice is what the router calls its tunnel.
+const tunnelDevice = "vpn0"
 
 // startTime bounds what a house waits for.
 const startTime = 20 * time.Second
@@ -52,6 +56,9 @@ func (h *house) furnish() (err error) {
 	if err := h.Router.SetSysctl("net.netfilter.nf_conntrack_tcp_timeout_time_wait", "1"); err != nil {
 		return err
 	}
+	if h.tunnel, err = h.AddTunnel(tunnelDevice); err != nil {
+		return err
+	}
 	if h.server, err = startAgent(h.Internet, "server", h.At.Domestic.V4); err != nil {
 		return err
 	}
@@ -60,6 +67,15 @@ func (h *house) furnish() (err error) {
 	}
 	h.client, err = startAgent(h.Clients["laptop"].NS, "client", h.At.Domestic.V4)
 	return err
+}
+
+// routeThroughTunnel makes a router without fairlead send one host's packets
+// through its tunnel, as an administrator would. The way back is routed too:
+// the lab masquerades on the WAN only.
+func (h *house) routeThroughTunnel() error {
+	host := netip.PrefixFrom(h.At.Foreign.V4, h.At.Foreign.V4.BitLen())
+	lan := netip.PrefixFrom(h.At.RouterLAN.V4, 24).Masked()
+	return errors.Join(h.Router.Route(host, h.tunnel.Peer.V4), h.Internet.Route(lan, h.tunnel.Router.V4))
 }
 
 // close ends everything in the house.
@@ -131,6 +147,20 @@ config outbound 'node'
 	option server '%s'
 	option port '%d'
 
+config outbound 'tunnel'
+	option type 'interface'
+	option device '%s'
+	option gateway '%s'
+	option upstream 'beyond'
+
+config upstream 'beyond'
+	list server 'udp://%s'
+	option outbound 'tunnel'
+
+config rule 'tunnelled'
+	list domain 'tunnel.foreign.example'
+	option outbound 'tunnel'
+
 config rule 'domestic'
 	list domain 'domestic.example'
 	option outbound 'direct'
@@ -139,7 +169,7 @@ config rule 'foreign'
 	list domain 'foreign.example'
 	option outbound 'node'
 `, lab.LAN, h.StateDir(), h.ControlPath(), logLevel,
-		h.resolver(), h.At.Honest.V4, h.At.Node.V4, nodePort)
+		h.resolver(), h.At.Honest.V4, h.At.Node.V4, nodePort, h.tunnel.Dev, h.tunnel.Peer.V4, h.resolver())
 }
 
 // resolver is the one in the internet that costs little.
@@ -168,7 +198,7 @@ func (h *house) dropOffloads() error {
 	client := h.Clients["laptop"]
 	return errors.Join(
 		dropOffloads(client.NS, client.Dev),
-		dropOffloads(h.Router, "lan1", lab.WAN, lab.LAN),
-		dropOffloads(h.Internet, "subscriber", "hosting", "isp0"),
+		dropOffloads(h.Router, "lan1", lab.WAN, lab.LAN, h.tunnel.Dev),
+		dropOffloads(h.Internet, "subscriber", "hosting", "isp0", "tunnel"),
 		dropOffloads(h.Node, "eth0"))
 }

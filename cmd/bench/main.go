@@ -96,6 +96,9 @@ func (b *bench) build() (err error) {
 	if b.ours, err = newHouse(); err != nil {
 		return err
 	}
+	if err := b.plain.routeThroughTunnel(); err != nil {
+		return err
+	}
 	b.dnsmasq, err = b.plain.startDnsmasq()
 	return err
 }
@@ -124,7 +127,7 @@ func (b *bench) measureAll() error {
 	if err != nil {
 		return err
 	}
-	measures := append(b.bulks(routes, ""), b.flows(routes))
+	measures := append(b.bulks(routes, ""), b.flows(routes), b.flowByFlow(routes), b.echoes(routes))
 	measures = append(append(measures, b.blasts(routes)...), questions...)
 	if err := b.measure(measures); err != nil {
 		return err

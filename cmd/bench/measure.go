@@ -11,7 +11,7 @@ import (
 type measure struct {
 	name string
 	unit unit
-	ways []way // the first is what the others are compared with
+	ways []way // the first is what the others are compared with that have no base
 }
 
 // way is how the traffic of a measure goes.
@@ -19,6 +19,12 @@ type way struct {
 	name  string
 	meter meter
 	run   func() (outcome, error)
+	base  string // the way that it is compared with
+}
+
+// base is which of its ways a way is compared with.
+func (m measure) base(w way) int {
+	return max(0, slices.IndexFunc(m.ways, func(other way) bool { return other.name == w.base }))
 }
 
 // unit says how a measure counts.
@@ -112,14 +118,15 @@ type result struct {
 	Way      string
 	Rate     float64
 	RateUnit string
-	Ratio    float64 // to the first way, in the same round
+	Ratio    float64 // to its base, in the same round
 	Cost     float64 // the daemon's CPU time for one
 	Chain    float64 // that of all, from the sender to the receiver
 	CostUnit string
 	Cores    float64 // the daemon's CPU time in a second
 	Loss     float64 // share of what was sent
 	P50, P99 time.Duration
-	Errors   int // in all rounds
+	Added    time.Duration // to the median of its base, in the same round
+	Errors   int           // in all rounds
 	Why      string
 	Foreign  float64 // share of the machine that others took
 	Rounds   int
@@ -129,6 +136,7 @@ type result struct {
 func (m measure) results(rounds []round) []result {
 	var all []result
 	for i, w := range m.ways {
+		base := m.base(w)
 		median := func(of func(r round) float64) float64 { return medianOf(rounds, of) }
 		sampled := func(of func(s sample) float64) float64 {
 			return median(func(r round) float64 { return of(r[i]) })
@@ -137,11 +145,12 @@ func (m measure) results(rounds []round) []result {
 		res := result{
 			Measure: m.name, Way: w.name, RateUnit: m.unit.rate, CostUnit: m.unit.cost, Rounds: len(rounds),
 			Rate:    sampled(rate),
-			Ratio:   median(func(r round) float64 { return rate(r[i]) / rate(r[0]) }),
+			Ratio:   median(func(r round) float64 { return rate(r[i]) / rate(r[base]) }),
 			Cores:   sampled(func(s sample) float64 { return s.used.daemon.Seconds() / s.used.elapsed.Seconds() }),
 			Foreign: sampled(func(s sample) float64 { return s.used.foreign }),
 			P50:     time.Duration(sampled(func(s sample) float64 { return float64(s.P50) })),
 			P99:     time.Duration(sampled(func(s sample) float64 { return float64(s.P99) })),
+			Added:   time.Duration(median(func(r round) float64 { return float64(r[i].P50 - r[base].P50) })),
 			Cost:    sampled(func(s sample) float64 { return m.unit.spent(s, s.used.daemon) }),
 			Chain:   sampled(func(s sample) float64 { return m.unit.spent(s, s.used.chain) }),
 			Loss: sampled(func(s sample) float64 {

@@ -86,7 +86,10 @@ func (r *report) add(results []result) {
 // remarks are what is worth telling of some measures only.
 func remarks(res result) (all []string) {
 	if res.P50 > 0 {
-		all = append(all, fmt.Sprintf("p50 %.2f ms, p99 %.2f ms", res.P50.Seconds()*1e3, res.P99.Seconds()*1e3))
+		all = append(all, fmt.Sprintf("p50 %.3f ms, p99 %.2f ms", res.P50.Seconds()*1e3, res.P99.Seconds()*1e3))
+	}
+	if res.Added != 0 {
+		all = append(all, fmt.Sprintf("added %+.3f ms", res.Added.Seconds()*1e3))
 	}
 	if res.Loss > 0 {
 		all = append(all, fmt.Sprintf("LOST %.2f %%", res.Loss*100))

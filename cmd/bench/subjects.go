@@ -21,14 +21,15 @@ const (
 type street struct {
 	plain, ours *house
 	dnsmasq     *lab.Daemon // in the plain one; nil: not installed
-	brief       bool        // each run takes half its time
+	brief       bool        // each run takes a third of its time
 	runs        uint64      // blasts so far
 	asked       int         // names asked once so far
+	firsts      int         // of these, one after the other
 }
 
 func (s *street) lasting(usual time.Duration) time.Duration {
 	if s.brief {
-		return usual / 2
+		return usual / 3
 	}
 	return usual
 }
@@ -43,11 +44,13 @@ type route struct {
 
 // Names of the ways.
 const (
-	plainWay   = "plain forwarding"
-	directWay  = "direct, told by DNS"
-	sniffedWay = "direct, sniffed"
-	untoldWay  = "direct, not told"
-	nodeWay    = "SOCKS5 node"
+	plainWay     = "plain forwarding"
+	plainLinkWay = "plain, second interface"
+	directWay    = "direct, told by DNS"
+	interfaceWay = "interface"
+	sniffedWay   = "direct, sniffed"
+	handedWay    = "direct, handed back"
+	nodeWay      = "SOCKS5 node"
 )
 
 // routes prepares the ways: what DNS is to tell has been asked.
@@ -59,10 +62,16 @@ func (s *street) routes() ([]route, error) {
 	if err != nil {
 		return nil, err
 	}
+	led, err := s.ours.lookup("tunnel.foreign.example")
+	if err != nil {
+		return nil, err
+	}
 	at := s.ours.At
 	return []route{
 		{plainWay, s.plain, at.Domestic.V4, "www.domestic.example"},
+		{plainLinkWay, s.plain, at.Foreign.V4, "tunnel.foreign.example"},
 		{directWay, s.ours, at.Domestic.V4, "www.domestic.example"},
+		{interfaceWay, s.ours, led, "tunnel.foreign.example"},
 		{sniffedWay, s.ours, at.Blocked.V4, "www.domestic.example"},
 		{nodeWay, s.ours, fake, "www.foreign.example"},
 	}, nil
@@ -89,9 +98,19 @@ func (s *street) pids() (pids []int) {
 func (s *street) waysOf(routes []route, make func(r route) order) []way {
 	var ways []way
 	for _, r := range routes {
-		ways = append(ways, way{r.name, s.meter(r.house), func() (outcome, error) { return r.house.client.do(make(r)) }})
+		ways = append(ways, s.way(r, func() (outcome, error) { return r.house.client.do(make(r)) }))
 	}
 	return ways
+}
+
+// way is a route with something to be done on it. An interface is compared with
+// another one that leads to the same place.
+func (s *street) way(r route, run func() (outcome, error)) way {
+	w := way{name: r.name, meter: s.meter(r.house), run: run}
+	if r.name == interfaceWay {
+		w.base = plainLinkWay
+	}
+	return w
 }
 
 func (s *street) bulk(name string, routes []route, streams int, down bool) measure {
@@ -119,24 +138,45 @@ func (s *street) flows(routes []route) measure {
 	})}
 }
 
-// blasts sends datagrams of one flow at several rates. Nothing in them tells a
-// name, so those to an address that DNS did not tell have none.
-func (s *street) blasts(routes []route) (all []measure) {
-	ways := slices.Clone(routes)
-	for i := range ways {
-		if ways[i].name == sniffedWay {
-			ways[i].name = untoldWay
+// flowByFlow is what a flow costs of its client's time when nobody else is there.
+func (s *street) flowByFlow(routes []route) measure {
+	return measure{"one short TLS flow after the other", flowsDone, s.waysOf(routes, func(r route) order {
+		return order{Do: "flows", To: netip.AddrPortFrom(r.to, shortPort), Name: r.sni, For: s.lasting(flowsTime), Streams: 1}
+	})}
+}
+
+// datagramRoutes are those of datagrams. Nothing in ours tells a name, so those
+// to an address that DNS did not tell are handed back to the kernel.
+func datagramRoutes(routes []route) []route {
+	routes = slices.Clone(routes)
+	for i := range routes {
+		if routes[i].name == sniffedWay {
+			routes[i].name = handedWay
 		}
 	}
+	return routes
+}
+
+// echoes is the time of a datagram there and back. The benchmark's node takes
+// nothing back.
+func (s *street) echoes(routes []route) measure {
+	routes = slices.DeleteFunc(datagramRoutes(routes), func(r route) bool { return r.name == nodeWay })
+	return measure{"UDP echo, one after the other", datagramsGot, s.waysOf(routes, func(r route) order {
+		return order{Do: "echo", To: netip.AddrPortFrom(r.to, lab.EchoPort), For: s.lasting(blastTime), Size: 64}
+	})}
+}
+
+// blasts sends datagrams of one flow at several rates.
+func (s *street) blasts(routes []route) (all []measure) {
 	for _, size := range []int{64, 1200} {
-		for _, rate := range []int{20_000, 60_000, 0} {
+		for _, rate := range []int{60_000, 0} {
 			name := fmt.Sprintf("UDP, %d bytes, %d/s", size, rate)
 			if rate == 0 {
 				name = fmt.Sprintf("UDP, %d bytes, no limit", size)
 			}
 			m := measure{name: name, unit: datagramsGot}
-			for _, r := range ways {
-				m.ways = append(m.ways, way{r.name, s.meter(r.house), func() (outcome, error) { return s.blast(r, size, rate) }})
+			for _, r := range datagramRoutes(routes) {
+				m.ways = append(m.ways, s.way(r, func() (outcome, error) { return s.blast(r, size, rate) }))
 			}
 			all = append(all, m)
 		}
@@ -170,74 +210,4 @@ func (s *street) sunk(h *house, sent int) (outcome, error) {
 		before = got.Count
 		time.Sleep(30 * time.Millisecond) // longer than any queue between the two holds a datagram
 	}
-}
-
-// server is one that is asked, and the house that it is in.
-type server struct {
-	name  string
-	house *house
-	at    netip.AddrPort
-	meter meter
-}
-
-// Names of the servers.
-const (
-	dnsmasqWay  = "dnsmasq"
-	fairleadWay = "fairlead"
-)
-
-func (s *street) servers() (all []server) {
-	if s.dnsmasq != nil {
-		all = append(all, server{dnsmasqWay, s.plain, s.plain.dnsmasq(), newMeter(s.dnsmasq.Pid(), s.pids()...)})
-	}
-	return append(all, server{fairleadWay, s.ours, s.ours.routerDNS(), s.meter(s.ours)})
-}
-
-// knownNames is how many names are asked again and again.
-const knownNames = 1000
-
-// questions measures answers that are known already, and those that are not.
-func (s *street) questions() ([]measure, error) {
-	servers := s.servers()
-	ours := servers[len(servers)-1:]
-	cached, err := s.again("DNS, cached", servers, "c0000000.domestic.example")
-	if err != nil {
-		return nil, err
-	}
-	fake, err := s.again("DNS, fake, known name", ours, "c0000000.foreign.example")
-	if err != nil {
-		return nil, err
-	}
-	return []measure{
-		cached, fake,
-		s.once("DNS, missed", servers, "m0000000.domestic.example"),
-		s.once("DNS, fake, new name", ours, "n0000000.foreign.example"),
-	}, nil
-}
-
-// again asks for names that have been asked for before.
-func (s *street) again(name string, servers []server, names string) (measure, error) {
-	m := measure{name: name, unit: answersGot}
-	for _, at := range servers {
-		o := order{Do: "ask", To: at.at, Name: names, Names: knownNames, For: s.lasting(askTime)}
-		m.ways = append(m.ways, way{at.name, at.meter, func() (outcome, error) { return at.house.client.do(o) }})
-		o.Once = true
-		if _, err := at.house.client.do(o); err != nil {
-			return m, err
-		}
-	}
-	return m, nil
-}
-
-// once asks for names that nobody has asked for before.
-func (s *street) once(name string, servers []server, names string) measure {
-	const enough = 200_000 // for the time of a run
-	m := measure{name: name, unit: answersGot}
-	for _, at := range servers {
-		m.ways = append(m.ways, way{at.name, at.meter, func() (outcome, error) {
-			s.asked += enough
-			return at.house.client.do(order{Do: "ask", To: at.at, Name: names, Names: enough, First: s.asked, For: s.lasting(askTime)})
-		}})
-	}
-	return m
 }

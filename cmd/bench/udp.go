@@ -56,6 +56,53 @@ func blast(o order) (outcome, error) {
 	return out, nil
 }
 
+// echo sends one datagram after the other and waits for each to come back.
+func echo(o order) (outcome, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	fd, err := connectedUDP(o.To)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer unix.Close(fd)
+	timeout := unix.NsecToTimeval(int64(lostAfter))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		return outcome{}, err
+	}
+	if _, err := there(fd, o.Size); err != nil { // the one that opens the flow
+		return outcome{}, err
+	}
+	time.Sleep(opening)
+	var out outcome
+	var times []time.Duration
+	began := time.Now()
+	for out.Elapsed = 0; out.Elapsed < o.For; out.Elapsed = time.Since(began) {
+		took, err := there(fd, o.Size)
+		if err != nil {
+			return out, err
+		}
+		times = append(times, took)
+	}
+	out.Count, out.Sent = len(times), len(times)
+	out.P50, out.P99 = quantiles(times)
+	return out, nil
+}
+
+// there is the time of one datagram there and back.
+func there(fd, size int) (time.Duration, error) {
+	var b [maxDatagram]byte
+	began := time.Now()
+	if _, err := unix.Write(fd, b[:size]); err != nil {
+		return 0, err
+	}
+	for {
+		_, err := unix.Read(fd, b[:])
+		if err != unix.EINTR {
+			return time.Since(began), err
+		}
+	}
+}
+
 // sink counts the datagrams of each run.
 type sink struct {
 	mu   sync.Mutex // guards the field below

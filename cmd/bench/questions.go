@@ -1,0 +1,99 @@
+package main
+
+import "net/netip"
+
+// server is one that is asked, and the house that it is in.
+type server struct {
+	name  string
+	house *house
+	at    netip.AddrPort
+	meter meter
+}
+
+// Names of the servers.
+const (
+	dnsmasqWay  = "dnsmasq"
+	fairleadWay = "fairlead"
+)
+
+func (s *street) servers() (all []server) {
+	if s.dnsmasq != nil {
+		all = append(all, server{dnsmasqWay, s.plain, s.plain.dnsmasq(), newMeter(s.dnsmasq.Pid(), s.pids()...)})
+	}
+	return append(all, server{fairleadWay, s.ours, s.ours.routerDNS(), s.meter(s.ours)})
+}
+
+// knownNames is how many names are asked again and again.
+const knownNames = 1000
+
+// questions measures answers that are known already, and those that are not.
+func (s *street) questions() ([]measure, error) {
+	servers := s.servers()
+	ours := servers[len(servers)-1:]
+	cached, err := s.again("DNS, cached", servers, "c0000000.domestic.example")
+	if err != nil {
+		return nil, err
+	}
+	fake, err := s.again("DNS, fake, known name", ours, "c0000000.foreign.example")
+	if err != nil {
+		return nil, err
+	}
+	return []measure{
+		cached, fake, s.first(),
+		s.once("DNS, missed", servers, "m0000000.domestic.example"),
+		s.once("DNS, fake, new name", ours, "n0000000.foreign.example"),
+	}, nil
+}
+
+// Names of the ways of a first answer.
+const (
+	oldAddrWay = "an address that is known"
+	newAddrWay = "an address new to the kernel"
+	newFakeWay = "a new fake address"
+)
+
+// first asks one question after the other for names that nobody has asked for:
+// what the kernel has to be told of their answers is all that they differ in,
+// but for a fake one, for which nobody else is asked.
+func (s *street) first() measure {
+	const names = 100 // a run; the kernel's maps are to stay small
+	m := measure{name: "DNS, first answers", unit: answersGot}
+	for _, w := range []struct{ name, names string }{
+		{oldAddrWay, "k0000000.domestic.example"},
+		{newAddrWay, "f0000000.domestic.example"},
+		{newFakeWay, "k0000000.foreign.example"},
+	} {
+		m.ways = append(m.ways, way{name: w.name, meter: s.meter(s.ours), run: func() (outcome, error) {
+			s.firsts += names
+			return s.ours.client.do(order{Do: "ask", To: s.ours.routerDNS(), Name: w.names, Names: names, First: s.firsts, Once: true, Alone: true})
+		}})
+	}
+	return m
+}
+
+// again asks for names that have been asked for before.
+func (s *street) again(name string, servers []server, names string) (measure, error) {
+	m := measure{name: name, unit: answersGot}
+	for _, at := range servers {
+		o := order{Do: "ask", To: at.at, Name: names, Names: knownNames, For: s.lasting(askTime)}
+		m.ways = append(m.ways, way{name: at.name, meter: at.meter, run: func() (outcome, error) { return at.house.client.do(o) }})
+		o.Once = true
+		if _, err := at.house.client.do(o); err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// once asks for names that nobody has asked for before.
+func (s *street) once(name string, servers []server, names string) measure {
+	const enough = 200_000 // for the time of a run
+	m := measure{name: name, unit: answersGot}
+	for _, at := range servers {
+		m.ways = append(m.ways, way{name: at.name, meter: at.meter, run: func() (outcome, error) {
+			s.asked += enough
+			return at.house.client.do(order{Do: "ask", To: at.at, Name: names, Names: enough, First: s.asked, For: s.lasting(askTime)})
+		}})
+	}
+	return m
+}
