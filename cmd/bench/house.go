@@ -56,7 +56,7 @@ func (h *house) furnish() (err error) {
 	if err := h.Router.SetSysctl("net.netfilter.nf_conntrack_tcp_timeout_time_wait", "1"); err != nil {
 		return err
 	}
-	if h.tunnel, err = h.AddTunnel(tunnelDevice); err != nil {
+	if err := h.dig(); err != nil {
 		return err
 	}
 	if h.server, err = startAgent(h.Internet, "server", h.At.Domestic.V4); err != nil {
@@ -69,13 +69,19 @@ func (h *house) furnish() (err error) {
 	return err
 }
 
+// dig makes the tunnel, and the way back through it: the lab's router does not
+// masquerade there, so fairlead does not do so either.
+func (h *house) dig() (err error) {
+	if h.tunnel, err = h.AddTunnel(tunnelDevice); err != nil {
+		return err
+	}
+	return h.Internet.Route(netip.PrefixFrom(h.At.RouterLAN.V4, 24).Masked(), h.tunnel.Router.V4)
+}
+
 // routeThroughTunnel makes a router without fairlead send one host's packets
-// through its tunnel, as an administrator would. The way back is routed too:
-// the lab masquerades on the WAN only.
+// through its tunnel, as an administrator would.
 func (h *house) routeThroughTunnel() error {
-	host := netip.PrefixFrom(h.At.Foreign.V4, h.At.Foreign.V4.BitLen())
-	lan := netip.PrefixFrom(h.At.RouterLAN.V4, 24).Masked()
-	return errors.Join(h.Router.Route(host, h.tunnel.Peer.V4), h.Internet.Route(lan, h.tunnel.Router.V4))
+	return h.Router.Route(netip.PrefixFrom(h.At.Foreign.V4, h.At.Foreign.V4.BitLen()), h.tunnel.Peer.V4)
 }
 
 // close ends everything in the house.
@@ -152,6 +158,7 @@ config outbound 'tunnel'
 	option device '%s'
 	option gateway '%s'
 	option upstream 'beyond'
+	option masq '0'
 
 config upstream 'beyond'
 	list server 'udp://%s'

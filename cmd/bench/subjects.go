@@ -11,17 +11,17 @@ import (
 
 // How long one run of a way takes.
 const (
-	bulkTime  = 600 * time.Millisecond
-	flowsTime = 800 * time.Millisecond
-	blastTime = 400 * time.Millisecond
-	askTime   = 700 * time.Millisecond
+	bulkTime  = 500 * time.Millisecond
+	flowsTime = 700 * time.Millisecond
+	blastTime = 300 * time.Millisecond
+	askTime   = 600 * time.Millisecond
 )
 
 // street is the two houses that traffic is measured in.
 type street struct {
 	plain, ours *house
 	dnsmasq     *lab.Daemon // in the plain one; nil: not installed
-	brief       bool        // each run takes a third of its time
+	brief       bool        // each run takes half its time
 	runs        uint64      // blasts so far
 	asked       int         // names asked once so far
 	firsts      int         // of these, one after the other
@@ -29,7 +29,7 @@ type street struct {
 
 func (s *street) lasting(usual time.Duration) time.Duration {
 	if s.brief {
-		return usual / 3
+		return usual / 2
 	}
 	return usual
 }
