@@ -84,35 +84,35 @@ func (l *learned) answer(group policy.Client, name string, addrs []netip.Addr, t
 	defer l.mu.Unlock()
 	live := liveName{name: strings.Clone(name), with: slices.Concat(addrs, others), until: now.Add(ttl + grace)}
 	for _, addr := range addrs {
-		if err := l.learn(group, addr, live, now); err != nil {
+		if err := l.removeOthers(addr, live); err != nil {
 			return err
 		}
+	}
+	for _, addr := range addrs {
+		l.learn(group, addr, live, now)
 	}
 	return nil
 }
 
-func (l *learned) learn(group policy.Client, addr netip.Addr, live liveName, now time.Time) error {
-	plan := l.plan
+// learn remembers the name and puts the address into the map of the group, if
+// all its names agree. Where they do not, it is in no map any more.
+func (l *learned) learn(group policy.Client, addr netip.Addr, live liveName, now time.Time) {
 	k := l.addrs[addr]
 	if k == nil {
 		if len(l.addrs) >= maxAddrs {
 			l.deaf = later(l.deaf, live.until)
-			return nil
+			return
 		}
 		k = &known{blocked: l.deaf}
 		l.addrs[addr] = k
 	}
-	k.remember(plan, addr, live, now)
-	if err := l.removeOthers(plan, addr, k, live); err != nil {
-		return err
+	k.remember(l.plan, addr, live, now)
+	if !l.plan.learns(group) {
+		return
 	}
-	if !plan.learns(group) {
-		return nil
-	}
-	if way := k.agreed(plan, group, addr, now); way != Relayed {
+	if way := k.agreed(l.plan, group, addr, now); way != Relayed {
 		l.add(addr, k, element{group, way, live.until}, now)
 	}
-	return nil
 }
 
 // learns says whether the kernel has a way map for a client. A reload may have
@@ -142,8 +142,12 @@ func (k *known) remember(plan *Plan, addr netip.Addr, live liveName, now time.Ti
 
 // removeOthers takes the address out of the maps of groups for which the new
 // name leaves another way.
-func (l *learned) removeOthers(plan *Plan, addr netip.Addr, k *known, live liveName) error {
-	return l.removeWhere(addr, k, func(e element) bool { return live.way(plan, e.group, addr) != e.way })
+func (l *learned) removeOthers(addr netip.Addr, live liveName) error {
+	k := l.addrs[addr]
+	if k == nil {
+		return nil
+	}
+	return l.removeWhere(addr, k, func(e element) bool { return live.way(l.plan, e.group, addr) != e.way })
 }
 
 func (l *learned) removeWhere(addr netip.Addr, k *known, gone func(element) bool) error {
@@ -172,11 +176,11 @@ func (n *liveName) way(plan *Plan, group policy.Client, addr netip.Addr) Way {
 // agreed is the way of all live names of the address. Of names that there was
 // no room for it is known that they leave directly, or else the address is blocked.
 func (k *known) agreed(plan *Plan, group policy.Client, addr netip.Addr, now time.Time) Way {
-	if now.Before(k.blocked) {
+	if !k.blocked.Before(now) {
 		return Relayed
 	}
 	var way Way
-	if now.Before(k.more) {
+	if !k.more.Before(now) {
 		way = Direct
 	}
 	for i := range k.names {
@@ -220,7 +224,7 @@ func (l *learned) judgeAgain(plan *Plan) error {
 	var failed error
 	for addr, k := range l.addrs {
 		err := l.removeWhere(addr, k, func(e element) bool {
-			return !plan.learns(e.group) || now.Before(k.more) || k.agreed(plan, e.group, addr, now) != e.way
+			return !plan.learns(e.group) || !k.more.Before(now) || k.agreed(plan, e.group, addr, now) != e.way
 		})
 		if err != nil {
 			failed = err

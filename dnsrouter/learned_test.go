@@ -18,6 +18,7 @@ import (
 // failures.
 type kernelMap struct {
 	until map[place]time.Time
+	way   map[place]Way
 	fails func() bool
 }
 
@@ -30,14 +31,14 @@ type place struct {
 var errKernel = errors.New("the kernel refuses")
 
 func newKernelMap() *kernelMap {
-	return &kernelMap{until: make(map[place]time.Time), fails: func() bool { return false }}
+	return &kernelMap{until: make(map[place]time.Time), way: make(map[place]Way), fails: func() bool { return false }}
 }
 
-func (k *kernelMap) SetWay(group int, addr netip.Addr, _ Way, ttl time.Duration) error {
+func (k *kernelMap) SetWay(group int, addr netip.Addr, way Way, ttl time.Duration) error {
 	if k.fails() {
 		return errKernel
 	}
-	k.until[place{group, addr}] = time.Now().Add(ttl)
+	k.until[place{group, addr}], k.way[place{group, addr}] = time.Now().Add(ttl), way
 	return nil
 }
 
@@ -86,15 +87,17 @@ func (m *naive) name() string { return fmt.Sprintf("n%d.example", m.rng.IntN(max
 func (m *naive) randomPlan() *Plan {
 	pick := func(of ...string) string { return of[m.rng.IntN(len(of))] }
 	cfg := policy.Config{
-		Default: pick("direct", "direct", "node"), Sniff: true,
-		Outbounds:     []policy.Outbound{{Name: "node", Kind: policy.Node}},
+		Default: pick("direct", "direct", "node", "wg"), Sniff: true,
+		Outbounds: []policy.Outbound{
+			{Name: "node", Kind: policy.Node}, {Name: "wg", Kind: policy.Interface}, {Name: "wan2", Kind: policy.Interface},
+		},
 		LocalUpstream: "local", RemoteUpstream: "remote",
 	}
 	for i := range m.rng.IntN(3) {
-		cfg.Clients = append(cfg.Clients, policy.Section{Name: fmt.Sprint("c", i), Outbound: pick("", "direct", "node")})
+		cfg.Clients = append(cfg.Clients, policy.Section{Name: fmt.Sprint("c", i), Outbound: pick("", "direct", "node", "wan2")})
 	}
 	for i := range m.rng.IntN(5) {
-		r := policy.Rule{Name: fmt.Sprint("r", i), Outbound: pick("direct", "direct", "node", "reject"), Resolve: m.rng.IntN(3) == 0}
+		r := policy.Rule{Name: fmt.Sprint("r", i), Outbound: pick("direct", "direct", "node", "wg", "wan2", "reject"), Resolve: m.rng.IntN(3) == 0}
 		if m.rng.IntN(2) == 0 {
 			p, _ := policy.ParsePattern("full:" + m.name())
 			r.Domains = append(r.Domains, p)
@@ -110,7 +113,7 @@ func (m *naive) randomPlan() *Plan {
 		}
 		cfg.Rules = append(cfg.Rules, r)
 	}
-	plan := &Plan{Policy: policy.New(cfg)}
+	plan := &Plan{Policy: policy.New(cfg), Interfaces: map[string]Way{"wg": 3, "wan2": 4}}
 	for c := range plan.Policy.Clients() {
 		plan.Learns = append(plan.Learns, !plan.Policy.AnyName(policy.Client(c)).AllDirect)
 	}
@@ -177,7 +180,7 @@ func (m *naive) answer() {
 
 func (m *naive) live(a netip.Addr) (n int) {
 	for _, name := range m.given[a] {
-		if name.until.After(time.Now()) {
+		if !name.until.Before(time.Now()) {
 			n++
 		}
 	}
@@ -189,8 +192,10 @@ func (m *naive) useful(group policy.Client, a netip.Addr) {
 	if !m.steady || m.overflow[a] || int(group) >= len(m.plan.Learns) || !m.plan.Learns[group] {
 		return
 	}
-	if m.elsewhere(group, a) == "" && !m.kernel.has(place{int(group), a}) {
-		m.t.Errorf("%s is not in the map of group %d, though all its live names leave directly", a, group)
+	for _, way := range []Way{Direct, 3, 4} {
+		if m.elsewhere(group, a, way) == "" && !m.kernel.has(place{int(group), a}) {
+			m.t.Errorf("%s is not in the map of group %d, though all its live names leave by way %d", a, group, way)
+		}
 	}
 }
 
@@ -207,12 +212,19 @@ func (m *naive) reload() {
 	}
 }
 
-// elsewhere is a live name of an address that may leave another way than
-// directly for a client of the group.
-func (m *naive) elsewhere(group policy.Client, a netip.Addr) string {
+// elsewhere is a live name of an address that may leave another way than this
+// one for a client of the group.
+func (m *naive) elsewhere(group policy.Client, a netip.Addr, way Way) string {
 	for _, name := range slices.Sorted(maps.Keys(m.given[a])) {
 		n := m.given[a][name]
-		if n.until.After(time.Now()) && !m.plan.Policy.Answered(group, name, a, n.with...).AllDirect {
+		if n.until.Before(time.Now()) {
+			continue
+		}
+		ways := m.plan.Policy.Answered(group, name, a, n.with...)
+		switch {
+		case way == Direct && ways.AllDirect:
+		case !ways.Open && !ways.NeedsAddr && m.plan.Interfaces[ways.First.Outbound] == way:
+		default:
 			return name
 		}
 	}
@@ -227,13 +239,13 @@ func (m *naive) check() {
 		}
 		if p.group >= m.plan.Policy.Clients() {
 			m.t.Errorf("%s is in the map of group %d, which does not exist", p.addr, p.group)
-		} else if name := m.elsewhere(policy.Client(p.group), p.addr); name != "" {
-			m.t.Errorf("%s is in the map of group %d, but %s may leave another way", p.addr, p.group, name)
+		} else if name := m.elsewhere(policy.Client(p.group), p.addr, m.kernel.way[p]); name != "" {
+			m.t.Errorf("%s is in the map of group %d by way %d, but %s may leave another way", p.addr, p.group, m.kernel.way[p], name)
 		}
 	}
 }
 
-func TestNoAddressIsDirectWhileALiveNameOfItMayLeaveAnotherWay(t *testing.T) {
+func TestNoAddressHasAWayThatALiveNameOfItMayNotTake(t *testing.T) {
 	for seed := range uint64(400) {
 		synctest.Test(t, func(t *testing.T) {
 			m := &naive{
