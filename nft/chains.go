@@ -136,6 +136,7 @@ func (c Config) ways(i int, g Group) []rule {
 	return rules
 }
 
+// learned looks a flow's address up among those that names taught.
 func (c Config) learned(group int) []rule {
 	var rules []rule
 	for _, f := range families() {

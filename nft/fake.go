@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // SetFake says what new flows to a fake address become: those to be relayed, or
@@ -47,11 +48,14 @@ func (r *Ruleset) standing(fake, real netip.Addr, way Way) ([]placement, error) 
 
 // onlyLeads is where a fake address is that stands for no real one.
 func (r *Ruleset) onlyLeads(f family, fake netip.Addr, way Way) []placement {
-	group := r.leading(f, fake, way)
-	if r.hasFakeReal() {
-		group = append(group, placement{set: fakeRealSet + f.suffix(), element: stands(addrValue(fake), addrValue(fake)), gone: true})
+	return append(r.leading(f, fake, way), r.standsForNone(f, fake)...)
+}
+
+func (r *Ruleset) standsForNone(f family, fake netip.Addr) []placement {
+	if !r.hasFakeReal() {
+		return nil
 	}
-	return group
+	return []placement{{set: fakeRealSet + f.suffix(), element: stands(addrValue(fake), addrValue(fake)), gone: true}}
 }
 
 // leading is a fake address in the set of its way, and in no other; what is
@@ -74,8 +78,26 @@ func (t *Table) AddFakes(pairs [][2]netip.Addr) error {
 	return t.addFakes(pairs)
 }
 
+// addFakes supposes that the addresses are new, or relayed already. Those in
+// other sets stand for real ones, which the kernel refuses to be told otherwise.
 func (t *Table) addFakes(pairs [][2]netip.Addr) error {
-	return t.lead("adding fake addresses", pairs, Relay)
+	const doing = "adding fake addresses"
+	return chunks(pairs, func(part [][2]netip.Addr) error {
+		err := t.commitChange(doing, func(b *batch, installed *Ruleset) error {
+			place(b, latest(slices.Concat(ofEach(part, installed.newlyRelayed)...)))
+			return nil
+		})
+		if !misjudged(err) {
+			return err
+		}
+		return t.lead(doing, part, Relay)
+	})
+}
+
+// newlyRelayed is where a fake address is that never stood for a real one.
+func (r *Ruleset) newlyRelayed(f family, fake netip.Addr) []placement {
+	relayed := placement{set: fakeWayName(f, Relay), element: element{key: addrValue(fake)}}
+	return append([]placement{relayed}, r.standsForNone(f, fake)...)
 }
 
 // DelFakes has new flows to pairs of fake addresses refused again. They need
@@ -91,21 +113,28 @@ func (t *Table) lead(doing string, pairs [][2]netip.Addr, way Way) error {
 	if t.ruleset == nil {
 		return fmt.Errorf("%s: %w", doing, ErrNotInstalled)
 	}
+	return t.settle(doing, ofEach(pairs, func(f family, fake netip.Addr) []placement {
+		return t.ruleset.onlyLeads(f, fake, way)
+	}))
+}
+
+// ofEach is a group for each of the pairs.
+func ofEach(pairs [][2]netip.Addr, placed func(f family, fake netip.Addr) []placement) [][]placement {
 	groups := make([][]placement, 0, len(pairs))
 	for _, pair := range pairs {
 		var group []placement
 		for _, a := range pair {
 			if f, err := familyOf(a); err == nil { // a pair may lack one
-				group = append(group, t.ruleset.onlyLeads(f, a, way)...)
+				group = append(group, placed(f, a)...)
 			}
 		}
 		groups = append(groups, group)
 	}
-	return t.settle(doing, groups)
+	return groups
 }
 
-// addFakes has every address of the pairs relayed in a table that is new.
-func addFakes(b *batch, pairs [][2]netip.Addr) {
+// relayOnly has every address of the pairs relayed in a table that is new.
+func relayOnly(b *batch, pairs [][2]netip.Addr) {
 	for _, f := range families() {
 		var elements []element
 		for _, pair := range pairs {
