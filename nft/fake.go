@@ -51,6 +51,7 @@ func (r *Ruleset) onlyLeads(f family, fake netip.Addr, way Way) []placement {
 	return append(r.leading(f, fake, way), r.standsForNone(f, fake)...)
 }
 
+// standsForNone takes a fake address out of the map to the real ones, if there is one.
 func (r *Ruleset) standsForNone(f family, fake netip.Addr) []placement {
 	if !r.hasFakeReal() {
 		return nil

@@ -65,10 +65,10 @@ func (t *Table) settleTogether(doing string, groups [][]placement) error {
 
 // latest leaves out what is said of a key before the last time.
 func latest(all []placement) []placement {
-	type place struct{ set, key string }
-	kept, at := all[:0:0], map[place]int{}
+	type spot struct{ set, key string }
+	kept, at := all[:0:0], map[spot]int{}
 	for _, p := range all {
-		where := place{p.set, string(p.element.key.data)}
+		where := spot{p.set, string(p.element.key.data)}
 		if i, ok := at[where]; ok {
 			kept[i] = p
 			continue
