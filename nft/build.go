@@ -37,8 +37,6 @@ const (
 // pause without being diverted again.
 const handbackLifetime = 10 * time.Minute
 
-func wayName(f family, group int) string { return fmt.Sprintf("way%s_g%d", f.suffix(), group) }
-
 // waysName is of the chain that knows the ways of a group's addresses.
 func waysName(group int) string { return fmt.Sprintf("ways_g%d", group) }
 
@@ -157,17 +155,14 @@ func (c Config) sets() []set {
 	for _, f := range families() {
 		sets = append(sets,
 			set{name: homeSet + f.suffix(), key: []datatype{f.datatype()}, interval: true, elements: prefixElements(f, c.Home)},
-			set{name: fakeWaySet + f.suffix(), key: []datatype{f.datatype()}, verdicts: true, content: fromTraffic},
 			set{name: handbackSet + f.suffix(), key: []datatype{f.datatype(), inetService(), f.datatype(), inetService()},
 				timeout: true, lifetime: handbackLifetime, content: fromTraffic})
-		if len(c.Interfaces) > 0 {
-			sets = append(sets, set{name: fakeRealSet + f.suffix(), key: []datatype{f.datatype()}, values: new(f.datatype()), content: fromTraffic})
-		}
+		sets = append(sets, c.fakeSets(f)...)
 	}
 	for i, g := range c.Groups {
 		for _, f := range families() {
 			if g.hasWays() {
-				sets = append(sets, set{name: wayName(f, i), key: []datatype{f.datatype()}, verdicts: true, timeout: true, content: fromNames})
+				sets = append(sets, c.waySets(f, i)...)
 			}
 		}
 	}
@@ -181,6 +176,29 @@ func (c Config) sets() []set {
 	}
 	for i, m := range c.Members {
 		sets = append(sets, m.sets(i)...)
+	}
+	return sets
+}
+
+func (c Config) fakeSets(f family) []set {
+	var sets []set
+	for _, w := range standable(c.Interfaces) {
+		s := waySet(fakeWayName(f, w), f, w, c.Interfaces)
+		s.content = fromFakes
+		sets = append(sets, s)
+	}
+	if len(c.Interfaces) > 0 {
+		sets = append(sets, set{name: fakeRealSet + f.suffix(), key: []datatype{f.datatype()}, values: new(f.datatype()), content: fromTraffic})
+	}
+	return sets
+}
+
+func (c Config) waySets(f family, group int) []set {
+	var sets []set
+	for _, w := range learnable(c.Interfaces) {
+		s := waySet(wayName(f, group, w), f, w, c.Interfaces)
+		s.timeout, s.content = true, fromNames
+		sets = append(sets, s)
 	}
 	return sets
 }
@@ -206,14 +224,14 @@ func (c Config) chains() []chain {
 		{name: relayChain, rules: c.relay()},
 		{name: "relayed", rules: relayed()},
 		{name: "dns", rules: c.dns()},
-		{name: "fake", rules: fake()},
+		{name: "fake", rules: c.fake()},
 	}
 	for _, i := range c.Interfaces {
 		chains = append(chains, i.chains()...)
 	}
 	for i, g := range c.Groups {
 		if g.asksAddresses() {
-			chains = append(chains, chain{name: waysName(i), rules: g.ways(i)})
+			chains = append(chains, chain{name: waysName(i), rules: c.ways(i, g)})
 		}
 		chains = append(chains, chain{name: groupName(i), rules: c.group(i, g)})
 	}

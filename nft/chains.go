@@ -90,10 +90,12 @@ func (c Config) dns() []rule {
 }
 
 // fake takes a flow to a fake address, refused if nothing stands for it.
-func fake() []rule {
+func (c Config) fake() []rule {
 	var rules []rule
 	for _, f := range families() {
-		rules = append(rules, line(lookUp{originalTarget(f), fakeWaySet + f.suffix()}))
+		for _, w := range standable(c.Interfaces) {
+			rules = append(rules, line(in{field: originalTarget(f), set: fakeWayName(f, w)}, goTo(w.chain())))
+		}
 	}
 	return append(rules, line(goTo(refuseChain)))
 }
@@ -118,12 +120,10 @@ func (c Config) group(i int, g Group) []rule {
 
 // ways comes back with flows that must be relayed. What a name taught comes
 // before what the address tells by itself.
-func (g Group) ways(i int) []rule {
+func (c Config) ways(i int, g Group) []rule {
 	var rules []rule
-	for _, f := range families() {
-		if g.hasWays() {
-			rules = append(rules, line(lookUp{target(f), wayName(f, i)}))
-		}
+	if g.hasWays() {
+		rules = c.learned(i)
 	}
 	for _, f := range families() {
 		if s, ok := g.addressMap(f); ok {
@@ -132,6 +132,17 @@ func (g Group) ways(i int) []rule {
 	}
 	if g.Rest == RestDirect {
 		return append(rules, line(goTo(directChain)))
+	}
+	return rules
+}
+
+// learned looks a flow's address up among those that names taught.
+func (c Config) learned(group int) []rule {
+	var rules []rule
+	for _, f := range families() {
+		for _, w := range learnable(c.Interfaces) {
+			rules = append(rules, line(in{field: target(f), set: wayName(f, group, w)}, w.verdict()))
+		}
 	}
 	return rules
 }

@@ -36,7 +36,7 @@ type Config struct {
 	Forget      bool // a reload drops the addresses learned as direct: rules, groups or outbounds have changed
 }
 
-// Group is what the clients of one section have in common: one chain, one map of ways.
+// Group is what the clients of one section have in common: one chain, one set of addresses for each way.
 type Group struct {
 	Mode policy.Mode // Off: accepted untouched, fake addresses refused
 	Rest Rest        // what becomes of a flow whose way no map knows

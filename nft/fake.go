@@ -3,6 +3,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // SetFake says what new flows to a fake address become: those to be relayed, or
@@ -22,7 +23,8 @@ func (t *Table) SetFake(fake, real netip.Addr, way Way) error {
 	return t.settle(doing, [][]placement{group})
 }
 
-// standing is the elements of a fake address: which way, and for which address.
+// standing is where a fake address is: in the set of its way, and in the map to
+// the address that it stands for.
 func (r *Ruleset) standing(fake, real netip.Addr, way Way) ([]placement, error) {
 	f, err := familyOf(fake)
 	if err != nil {
@@ -32,7 +34,7 @@ func (r *Ruleset) standing(fake, real netip.Addr, way Way) ([]placement, error) 
 		return nil, err
 	}
 	if !way.leavesDirectly() {
-		return r.onlyLeads(f, fake, way.chain()), nil
+		return r.onlyLeads(f, fake, way), nil
 	}
 	if !f.has(real) {
 		return nil, fmt.Errorf("%s is to leave for %q, which is no address of its family", fake, real)
@@ -40,17 +42,29 @@ func (r *Ruleset) standing(fake, real netip.Addr, way Way) ([]placement, error) 
 	if !r.hasFakeReal() {
 		return nil, fmt.Errorf("%s cannot leave for %s: there are no interfaces", fake, real)
 	}
-	return []placement{
-		{set: fakeWaySet + f.suffix(), element: leads(addrValue(fake), goTo(way.chain()))},
-		{set: fakeRealSet + f.suffix(), element: stands(addrValue(fake), addrValue(real))},
-	}, nil
+	stands := placement{set: fakeRealSet + f.suffix(), element: stands(addrValue(fake), addrValue(real))}
+	return append(r.leading(f, fake, way), stands), nil
 }
 
-// onlyLeads is the elements of a fake address that stands for no real one.
-func (r *Ruleset) onlyLeads(f family, fake netip.Addr, chain string) []placement {
-	group := []placement{{set: fakeWaySet + f.suffix(), element: leads(addrValue(fake), goTo(chain))}}
-	if r.hasFakeReal() {
-		group = append(group, placement{set: fakeRealSet + f.suffix(), element: stands(addrValue(fake), addrValue(fake)), gone: true})
+// onlyLeads is where a fake address is that stands for no real one.
+func (r *Ruleset) onlyLeads(f family, fake netip.Addr, way Way) []placement {
+	return append(r.leading(f, fake, way), r.standsForNone(f, fake)...)
+}
+
+// standsForNone takes a fake address out of the map to the real ones, if there is one.
+func (r *Ruleset) standsForNone(f family, fake netip.Addr) []placement {
+	if !r.hasFakeReal() {
+		return nil
+	}
+	return []placement{{set: fakeRealSet + f.suffix(), element: stands(addrValue(fake), addrValue(fake)), gone: true}}
+}
+
+// leading is a fake address in the set of its way, and in no other; what is
+// refused is in none.
+func (r *Ruleset) leading(f family, fake netip.Addr, way Way) []placement {
+	var group []placement
+	for _, w := range standable(r.interfaces) {
+		group = append(group, placement{set: fakeWayName(f, w), element: element{key: addrValue(fake)}, gone: w != way})
 	}
 	return group
 }
@@ -58,69 +72,79 @@ func (r *Ruleset) onlyLeads(f family, fake netip.Addr, chain string) []placement
 // hasFakeReal tells whether fake addresses can stand for real ones in the kernel.
 func (r *Ruleset) hasFakeReal() bool { return len(r.interfaces) > 0 }
 
-// AddFakes is AddFake for many pairs. Up to 512 are one transaction.
+// AddFakes is AddFake for many pairs, in as few transactions as hold them.
 func (t *Table) AddFakes(pairs [][2]netip.Addr) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.addFakes(pairs)
 }
 
-// addFakes supposes that the addresses are new, or relayed already: then there
-// is nothing to forget.
+// addFakes supposes that the addresses are new, or relayed already. Those in
+// other sets stand for real ones, which the kernel refuses to be told otherwise.
 func (t *Table) addFakes(pairs [][2]netip.Addr) error {
 	const doing = "adding fake addresses"
 	return chunks(pairs, func(part [][2]netip.Addr) error {
-		err := t.commitChange(doing, func(b *batch, _ *Ruleset) error {
-			addFakes(b, part)
+		err := t.commitChange(doing, func(b *batch, installed *Ruleset) error {
+			place(b, latest(slices.Concat(ofEach(part, installed.newlyRelayed)...)))
 			return nil
 		})
 		if !misjudged(err) {
 			return err
 		}
-		return t.settle(doing, t.ruleset.relayed(part, false))
+		return t.lead(doing, part, Relay)
 	})
 }
 
-// addFakes has every address of the pairs relayed.
-func addFakes(b *batch, pairs [][2]netip.Addr) {
-	for _, f := range families() {
-		var elements []element
-		for _, pair := range pairs {
-			for _, a := range pair {
-				if f.has(a) {
-					elements = append(elements, leads(addrValue(a), goTo(relayChain)))
-				}
-			}
-		}
-		b.addElements(set{name: fakeWaySet + f.suffix()}, 0, elements)
-	}
+// newlyRelayed is where a fake address is that never stood for a real one.
+func (r *Ruleset) newlyRelayed(f family, fake netip.Addr) []placement {
+	relayed := placement{set: fakeWayName(f, Relay), element: element{key: addrValue(fake)}}
+	return append([]placement{relayed}, r.standsForNone(f, fake)...)
 }
 
 // DelFakes has new flows to pairs of fake addresses refused again. They need
 // not be known.
 func (t *Table) DelFakes(pairs [][2]netip.Addr) error {
-	const doing = "deleting fake addresses"
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.lead("deleting fake addresses", pairs, Refuse)
+}
+
+// lead has all addresses of the pairs relayed, or refused.
+func (t *Table) lead(doing string, pairs [][2]netip.Addr, way Way) error {
 	if t.ruleset == nil {
 		return fmt.Errorf("%s: %w", doing, ErrNotInstalled)
 	}
-	return t.settle(doing, t.ruleset.relayed(pairs, true))
+	return t.settle(doing, ofEach(pairs, func(f family, fake netip.Addr) []placement {
+		return t.ruleset.onlyLeads(f, fake, way)
+	}))
 }
 
-// relayed is the elements of pairs that are relayed, or gone.
-func (r *Ruleset) relayed(pairs [][2]netip.Addr, gone bool) [][]placement {
-	var groups [][]placement
+// ofEach is a group for each of the pairs.
+func ofEach(pairs [][2]netip.Addr, placed func(f family, fake netip.Addr) []placement) [][]placement {
+	groups := make([][]placement, 0, len(pairs))
 	for _, pair := range pairs {
+		var group []placement
 		for _, a := range pair {
-			f, err := familyOf(a)
-			if err != nil {
-				continue // a pair may lack one
+			if f, err := familyOf(a); err == nil { // a pair may lack one
+				group = append(group, placed(f, a)...)
 			}
-			group := r.onlyLeads(f, a, relayChain)
-			group[0].gone = gone
-			groups = append(groups, group)
 		}
+		groups = append(groups, group)
 	}
 	return groups
+}
+
+// relayOnly has every address of the pairs relayed in a table that is new.
+func relayOnly(b *batch, pairs [][2]netip.Addr) {
+	for _, f := range families() {
+		var elements []element
+		for _, pair := range pairs {
+			for _, a := range pair {
+				if f.has(a) {
+					elements = append(elements, element{key: addrValue(a)})
+				}
+			}
+		}
+		b.addElements(set{name: fakeWayName(f, Relay)}, 0, elements)
+	}
 }

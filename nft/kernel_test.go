@@ -67,7 +67,7 @@ func addrWays(w Way, texts ...string) []AddrWay {
 }
 
 // mapped has address rules: neighbours that go different ways, the ends of both
-// families, and a group without maps of ways.
+// families, and a group without sets of ways.
 func mapped() Config {
 	c := outwards()
 	both := slices.Concat(

@@ -17,14 +17,13 @@ type Learned struct {
 
 // SetWay has new flows of the group to addr leave that way for as long as ttl,
 // counted anew if the address is known already; what it was known for is
-// forgotten. It returns when the kernel has it. In a group that has no map of
-// ways, because everything leaves directly, there is nothing to set.
+// forgotten. It returns when the kernel has it. In a group that has no sets of
+// addresses, because everything leaves directly, there is nothing to set.
 func (t *Table) SetWay(group int, addr netip.Addr, way Way, ttl time.Duration) error {
 	return t.SetWays([]Learned{{group, addr, way, ttl}})
 }
 
-// SetWays is SetWay for many addresses. Up to 512 are one transaction, unless
-// one of them has another way at the time: then each is one.
+// SetWays is SetWay for many addresses, in as few transactions as hold them.
 func (t *Table) SetWays(learned []Learned) error {
 	return t.learn("setting the ways of addresses", learned, false)
 }
@@ -48,37 +47,36 @@ func (t *Table) learn(doing string, learned []Learned, gone bool) error {
 	}
 	groups := make([][]placement, 0, len(learned))
 	for _, l := range learned {
-		p, ok, err := t.ruleset.placed(l, gone)
+		group, err := t.ruleset.placed(l, gone)
 		if err != nil {
 			return fmt.Errorf("%s: %w", doing, err)
 		}
-		if ok {
-			groups = append(groups, []placement{p})
-		}
+		groups = append(groups, group)
 	}
 	return t.settle(doing, groups)
 }
 
-// placed is the element of an address in the map of its group, if that has one.
-func (r *Ruleset) placed(l Learned, gone bool) (p placement, ok bool, err error) {
+// placed is the address in the set of its way, and in no other, if its group has any.
+func (r *Ruleset) placed(l Learned, gone bool) ([]placement, error) {
 	if l.Group < 0 || l.Group >= len(r.ways) {
-		return placement{}, false, fmt.Errorf("there is no group %d among %d", l.Group, len(r.ways))
+		return nil, fmt.Errorf("there is no group %d among %d", l.Group, len(r.ways))
 	}
 	f, err := familyOf(l.Addr)
 	if err != nil {
-		return placement{}, false, err
+		return nil, err
 	}
-	if gone {
-		l.Way = Relay // which every table knows
+	if err := r.knows(l.Way); err != nil && !gone {
+		return nil, err
 	}
-	if err := r.knows(l.Way); err != nil {
-		return placement{}, false, err
+	if !r.ways[l.Group] {
+		return nil, nil
 	}
-	e := leads(addrValue(l.Addr), l.Way.verdict())
-	e.timeout = max(l.TTL, time.Second)
-	// Who deletes an address has usually set it: that it is there is the guess
-	// by which a whole reload's deletions are one transaction.
-	return placement{set: wayName(f, l.Group), element: e, there: gone, gone: gone}, r.ways[l.Group], nil
+	e := element{key: addrValue(l.Addr), timeout: max(l.TTL, time.Second)}
+	var group []placement
+	for _, w := range learnable(r.interfaces) {
+		group = append(group, placement{set: wayName(f, l.Group, w), element: e, gone: gone || w != l.Way})
+	}
+	return group, nil
 }
 
 // Direct is an address that leaves directly for the clients of one group.

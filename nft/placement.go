@@ -7,9 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// placement is an element that a map shall have or, if gone, shall not have,
-// whatever it says of the key now. Kernels before 6.3 cannot be told just that:
-// they refuse to add a key that leads elsewhere, and to delete one that is absent.
+// placement is an element that a set or map shall have or, if gone, shall not
+// have, whatever it says of the key now. Kernels before 6.3 cannot be told just
+// that: they refuse to add a key of a map that stands for something else, and to
+// delete one that is absent.
 type placement struct {
 	set     string
 	element element
@@ -17,25 +18,65 @@ type placement struct {
 	there   bool // supposed to be in the map, perhaps with another value; else to be absent or the same
 }
 
+// maxPlacements bounds a transaction that may be cut: at three messages and
+// fifty bytes for each of them it fits any socket.
+const maxPlacements = 2048
+
 // settle has placements in the kernel. Those of one group belong together: they
-// are never in different transactions. All are one transaction, up to 512 groups,
-// if what is supposed of them holds; else each group is one.
+// are never in different transactions. As many groups share one as fit, if what
+// is supposed of keys of maps holds; else each group is one. Of what is said
+// twice of a key, the later holds.
 func (t *Table) settle(doing string, groups [][]placement) error {
-	return chunks(groups, func(part [][]placement) error {
-		err := t.commitChange(doing, func(b *batch, _ *Ruleset) error {
-			place(b, slices.Concat(part...))
-			return nil
-		})
-		if !misjudged(err) {
+	for len(groups) > 0 {
+		n := fitting(groups)
+		if err := t.settleTogether(doing, groups[:n]); err != nil {
 			return err
 		}
-		for _, group := range part {
-			if err := t.settleGroup(doing, group); err != nil {
-				return err
-			}
-		}
+		groups = groups[n:]
+	}
+	return nil
+}
+
+// fitting is how many of the groups make up a transaction.
+func fitting(groups [][]placement) int {
+	n, sum := 1, len(groups[0])
+	for n < len(groups) && sum+len(groups[n]) <= maxPlacements {
+		sum += len(groups[n])
+		n++
+	}
+	return n
+}
+
+func (t *Table) settleTogether(doing string, groups [][]placement) error {
+	err := t.commitChange(doing, func(b *batch, _ *Ruleset) error {
+		place(b, latest(slices.Concat(groups...)))
 		return nil
 	})
+	if !misjudged(err) {
+		return err
+	}
+	for _, group := range groups {
+		if err := t.settleGroup(doing, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// latest leaves out what is said of a key before the last time.
+func latest(all []placement) []placement {
+	type spot struct{ set, key string }
+	kept, at := all[:0:0], map[spot]int{}
+	for _, p := range all {
+		where := spot{p.set, string(p.element.key.data)}
+		if i, ok := at[where]; ok {
+			kept[i] = p
+			continue
+		}
+		at[where] = len(kept)
+		kept = append(kept, p)
+	}
+	return kept
 }
 
 // settleGroup learns from each refusal whether one of the keys is there. That
@@ -74,24 +115,29 @@ func misjudged(err error) bool {
 func place(b *batch, all []placement) {
 	for len(all) > 0 {
 		s := set{name: all[0].set}
-		var absent, every, stay []element
+		var absent, outdated, stay []element
 		rest := all[:0:0]
 		for _, p := range all {
 			if p.set != s.name {
 				rest = append(rest, p)
 				continue
 			}
-			every = append(every, p.element)
-			if !p.there {
-				absent = append(absent, p.element)
+			if p.gone || p.element.changes() {
+				outdated = append(outdated, p.element)
+				if !p.there {
+					absent = append(absent, p.element)
+				}
 			}
 			if !p.gone {
 				stay = append(stay, p.element)
 			}
 		}
 		b.addElements(s, 0, absent)
-		b.deleteElements(s, every)
+		b.deleteElements(s, outdated)
 		b.addElements(s, 0, stay)
 		all = rest
 	}
 }
+
+// changes tells whether the key alone does not say all of the element.
+func (e element) changes() bool { return e.timeout != 0 || e.value != nil }

@@ -12,7 +12,7 @@ import (
 type Ruleset struct {
 	sets       []set
 	chains     []chain
-	ways       []bool // of each group: whether it has way maps
+	ways       []bool // of each group: whether it has sets of learned addresses
 	interfaces []Interface
 	people     int // number of member lists
 	forget     bool
@@ -153,18 +153,20 @@ func (r *Ruleset) replace(b *batch, old *Ruleset) {
 		}
 	}
 	for _, s := range r.sets {
-		if _, existed := old.set(s.name); s.content != fromAddrs && (!existed || !r.keeps(s)) {
+		if before, existed := old.set(s.name); s.content != fromAddrs && (!existed || !r.keeps(before)) {
 			b.addSet(s)
 		}
 	}
 	r.fill(b)
 }
 
-// keeps tells whether a set outlives a reload with its elements.
+// keeps tells whether a set outlives a reload with its elements. Those of an
+// interface would mean another one if only its number were kept.
 func (r *Ruleset) keeps(s set) bool {
-	_, wanted := r.set(s.name)
+	same, wanted := r.set(s.name)
+	wanted = wanted && same.device == s.device
 	switch s.content {
-	case fromTraffic, fromAddrs:
+	case fromTraffic, fromFakes, fromAddrs:
 		return wanted
 	case fromNames:
 		return wanted && !r.forget

@@ -51,6 +51,7 @@ type set struct {
 	dynamic  bool          // rules change it; it has a timeout, too
 	lifetime time.Duration // of elements that do not say their own; 0: for ever
 	content  content
+	device   string // of the interface that its addresses leave through, if any
 	elements []element
 	addrs    []AddrWay // instead of elements: added later, in several transactions
 }
@@ -61,6 +62,7 @@ type content uint8
 const (
 	fromConfig  content = iota // replaced by the new configuration's
 	fromTraffic                // kept
+	fromFakes                  // kept; those of a set that goes are relayed
 	fromNames                  // kept, unless what names stand for has changed
 	fromAddrs                  // the name tells them: kept if the new configuration has the same
 )

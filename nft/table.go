@@ -84,7 +84,7 @@ func (t *Table) install(rs *Ruleset, fakes [][2]netip.Addr) error {
 	b.addTable()
 	rs.create(b)
 	beat(b)
-	addFakes(b, now)
+	relayOnly(b, now)
 	if err := t.wire.commit(b); err != nil {
 		return fmt.Errorf("installing table %s: %w", TableName, err)
 	}

@@ -50,7 +50,7 @@ func (w Way) chain() string {
 	return fmt.Sprintf("w%d", w)
 }
 
-// verdict is the way as what a map of addresses says. What must be relayed goes
+// verdict is the way as what the address of a flow says. What must be relayed goes
 // back to the chain that asked, because the daemon gets flows of clients and
 // those of the router itself in different manners.
 func (w Way) verdict() verdict {
@@ -58,6 +58,62 @@ func (w Way) verdict() verdict {
 		return goBack()
 	}
 	return goTo(w.chain())
+}
+
+// The kernel walks every element of every map of verdicts in each transaction
+// that adds one that jumps (nft_table_validate). So what is learned at run time
+// is in plain sets, one for each way, and the rules have the verdicts.
+
+// learnable are the ways that an address can be learned to have.
+func learnable(interfaces []Interface) []Way {
+	ways := []Way{DirectWay}
+	for _, i := range interfaces {
+		ways = append(ways, InterfaceWay(i.N))
+	}
+	return append(ways, Relay, Refuse)
+}
+
+// standable are the ways of fake addresses: in none of their sets, one is
+// refused. Without interfaces none stands for a real address in the kernel.
+func standable(interfaces []Interface) []Way {
+	ways := []Way{Relay}
+	if len(interfaces) == 0 {
+		return ways
+	}
+	ways = append(ways, DirectWay)
+	for _, i := range interfaces {
+		ways = append(ways, InterfaceWay(i.N))
+	}
+	return ways
+}
+
+// wayName is of the set of a group's addresses that have the way.
+func wayName(f family, group int, w Way) string {
+	name := fmt.Sprintf("way%s_g%d", f.suffix(), group)
+	if w == DirectWay {
+		return name
+	}
+	return name + "_" + w.chain()
+}
+
+// fakeWayName is of the set of fake addresses that have the way.
+func fakeWayName(f family, w Way) string {
+	if w == Relay {
+		return fakeWaySet + f.suffix()
+	}
+	return fakeWaySet + f.suffix() + "_" + w.chain()
+}
+
+// waySet holds addresses of the family that have the way, on the device that
+// it is of.
+func waySet(name string, f family, w Way, interfaces []Interface) set {
+	s := set{name: name, key: []datatype{f.datatype()}}
+	for _, i := range interfaces {
+		if InterfaceWay(i.N) == w {
+			s.device = i.Device
+		}
+	}
+	return s
 }
 
 // leavesDirectly tells the ways of flows that never enter the daemon.

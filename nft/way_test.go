@@ -2,32 +2,49 @@ package nft
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
 
+// wantLearned wants addresses in the sets of ways of group 0, and no others.
+func wantLearned(t testing.TB, when string, f family, want map[Way]string) {
+	t.Helper()
+	for _, w := range learnable(outwards().Interfaces) {
+		wantOnly(t, when, wayName(f, 0, w), want[w])
+	}
+}
+
+// wantFakes is the same for fake addresses.
+func wantFakes(t testing.TB, when string, f family, want map[Way]string) {
+	t.Helper()
+	for _, w := range standable(outwards().Interfaces) {
+		wantOnly(t, when, fakeWayName(f, w), want[w])
+	}
+}
+
+func wantOnly(t testing.TB, when, name, want string) {
+	t.Helper()
+	if got := strings.Join(sortStrings(elements(t, name)), ", "); got != want {
+		t.Errorf("%s, %s has %q, want %q", when, name, got, want)
+	}
+}
+
 func TestAnAddressHasTheWayThatWasSetLast(t *testing.T) {
 	table := install(t, enterNetNS(t), outwards())
-	for _, tt := range []struct {
-		way  Way
-		want string
-	}{
-		{DirectWay, "goto direct"},
-		{InterfaceWay(3), "goto w3"},
-		{InterfaceWay(3), "goto w3"},
-		{InterfaceWay(15), "goto w15"},
-		{Relay, "return"},
-		{Refuse, "goto refuse"},
-		{DirectWay, "goto direct"},
+	for _, way := range []Way{
+		DirectWay, InterfaceWay(3), InterfaceWay(3), InterfaceWay(15), Relay, Refuse, DirectWay,
 	} {
 		for _, a := range []string{"198.51.100.7", "2001:db8::7"} {
-			check(t, "SetWay", table.SetWay(0, addr(a), tt.way, time.Minute))
+			check(t, "SetWay", table.SetWay(0, addr(a), way, time.Minute))
 		}
-		wantElements(t, "after SetWay", "way4_g0", "198.51.100.7 timeout 1m : "+tt.want)
-		wantElements(t, "after SetWay", "way6_g0", "2001:db8::7 timeout 1m : "+tt.want)
+		when := "after SetWay to " + way.chain()
+		wantLearned(t, when, v4(), map[Way]string{way: "198.51.100.7 timeout 1m"})
+		wantLearned(t, when, v6(), map[Way]string{way: "2001:db8::7 timeout 1m"})
 	}
+	check(t, "SetWay", table.SetWay(0, addr("198.51.100.7"), InterfaceWay(15), time.Minute))
 	check(t, "DelWay", table.DelWay(0, addr("198.51.100.7")))
-	wantElements(t, "after DelWay", "way4_g0")
+	wantLearned(t, "after DelWay", v4(), nil)
 }
 
 func TestManyWaysAreSetTogetherWhateverSomeOfThemWere(t *testing.T) {
@@ -41,23 +58,12 @@ func TestManyWaysAreSetTogetherWhateverSomeOfThemWere(t *testing.T) {
 		{0, addr("198.51.100.1"), DirectWay, time.Minute}, // twice: the later holds
 	}
 	check(t, "SetWays", table.SetWays(all))
-	wantSorted(t, "after SetWays", "way4_g0", "198.51.100.1 timeout 1m : goto direct",
-		"198.51.100.2 timeout 1m : goto w3", "198.51.100.3 timeout 1m : goto w3")
+	wantLearned(t, "after SetWays", v4(), map[Way]string{
+		DirectWay:       "198.51.100.1 timeout 1m",
+		InterfaceWay(3): "198.51.100.2 timeout 1m, 198.51.100.3 timeout 1m",
+	})
 	check(t, "DelWays", table.DelWays(all))
-	wantElements(t, "after DelWays", "way4_g0")
-}
-
-func wantSorted(t testing.TB, when, name string, want ...string) {
-	t.Helper()
-	got := sortStrings(elements(t, name))
-	if len(got) != len(want) {
-		t.Fatalf("%s, %s has %q, want %q", when, name, got, want)
-	}
-	for i := range got {
-		if got[i] != want[i] {
-			t.Errorf("%s, %s has %q, want %q", when, name, got[i], want[i])
-		}
-	}
+	wantLearned(t, "after DelWays", v4(), nil)
 }
 
 func TestAWayThatTheTableLacksIsRefused(t *testing.T) {
@@ -79,25 +85,25 @@ func TestAFakeAddressStandsForWhatWasSetLast(t *testing.T) {
 	for _, tt := range []struct {
 		real string
 		way  Way
-		lead string
 	}{
-		{"198.51.100.7", InterfaceWay(3), "goto w3"},
-		{"198.51.100.7", InterfaceWay(3), "goto w3"},
-		{"198.51.100.8", InterfaceWay(3), "goto w3"},
-		{"198.51.100.9", InterfaceWay(15), "goto w15"},
-		{"", Relay, "goto relay"},
-		{"", Relay, "goto relay"},
-		{"198.51.100.7", InterfaceWay(15), "goto w15"},
-		{"198.51.100.7", DirectWay, "goto direct"},
-		{"", Refuse, "goto refuse"},
+		{"198.51.100.7", InterfaceWay(3)},
+		{"198.51.100.7", InterfaceWay(3)},
+		{"198.51.100.8", InterfaceWay(3)},
+		{"198.51.100.9", InterfaceWay(15)},
+		{"", Relay},
+		{"", Relay},
+		{"198.51.100.7", InterfaceWay(15)},
+		{"198.51.100.7", DirectWay},
+		{"", Refuse}, // which is to be in no set
 	} {
 		real, stands := netip.Addr{}, []string(nil)
 		if tt.real != "" {
 			real, stands = addr(tt.real), []string{"198.18.0.5 : " + tt.real}
 		}
 		check(t, "SetFake", table.SetFake(fake, real, tt.way))
-		wantElements(t, "after SetFake "+tt.real, "fakeway4", "198.18.0.5 : "+tt.lead)
-		wantElements(t, "after SetFake "+tt.real, "fakereal4", stands...)
+		when := "after SetFake to " + tt.real + " " + tt.way.chain()
+		wantFakes(t, when, v4(), map[Way]string{tt.way: "198.18.0.5"})
+		wantElements(t, when, "fakereal4", stands...)
 	}
 }
 
@@ -105,8 +111,8 @@ func TestAFakeAddressAddedAnewIsRelayed(t *testing.T) {
 	table := install(t, enterNetNS(t), outwards())
 	check(t, "SetFake", table.SetFake(addr("2001:2::5"), addr("2001:db8::7"), InterfaceWay(3)))
 	check(t, "AddFake", table.AddFake(addr("198.18.0.5"), addr("2001:2::5")))
-	wantElements(t, "after AddFake", "fakeway4", "198.18.0.5 : goto relay")
-	wantElements(t, "after AddFake", "fakeway6", "2001:2::5 : goto relay")
+	wantFakes(t, "after AddFake", v4(), map[Way]string{Relay: "198.18.0.5"})
+	wantFakes(t, "after AddFake", v6(), map[Way]string{Relay: "2001:2::5"})
 	wantElements(t, "after AddFake", "fakereal6")
 }
 
@@ -115,7 +121,7 @@ func TestADeletedFakeAddressStandsForNothing(t *testing.T) {
 	check(t, "SetFake", table.SetFake(addr("198.18.0.5"), addr("198.51.100.7"), InterfaceWay(3)))
 	check(t, "AddFake", table.AddFake(addr("198.18.0.6"), netip.Addr{}))
 	check(t, "DelFakes", table.DelFakes([][2]netip.Addr{{addr("198.18.0.5"), addr("2001:2::5")}, {addr("198.18.0.6")}}))
-	wantElements(t, "after DelFakes", "fakeway4")
+	wantFakes(t, "after DelFakes", v4(), nil)
 	wantElements(t, "after DelFakes", "fakereal4")
 }
 
@@ -138,12 +144,19 @@ func TestWhatLedToAnInterfaceThatGoesIsRelayed(t *testing.T) {
 			c.Interfaces = tt.left
 			check(t, "Reload", table.Reload(build(t, c)))
 
-			wantSorted(t, "after Reload", "fakeway4", "198.18.0.5 : goto relay", "198.18.0.6 : goto relay")
+			wantFakes(t, "after Reload", v4(), map[Way]string{Relay: "198.18.0.5, 198.18.0.6"})
 			wantElements(t, "after Reload", "fakereal4")
-			wantElements(t, "after Reload", "way6_g0")
-			wantElements(t, "after Reload", "way4_g0", "198.51.100.8 timeout 1m : goto direct")
+			wantLearned(t, "after Reload", v6(), nil)
+			wantLearned(t, "after Reload", v4(), map[Way]string{DirectWay: "198.51.100.8 timeout 1m"})
 		})
 	}
+}
+
+func TestAFakeAddressThatLeavesDirectlyIsRelayedOnceNoneCanStandForARealOne(t *testing.T) {
+	table := install(t, enterNetNS(t), outwards())
+	check(t, "SetFake", table.SetFake(addr("198.18.0.5"), addr("198.51.100.7"), DirectWay))
+	check(t, "Reload", table.Reload(build(t, house())))
+	wantFakes(t, "after Reload", v4(), map[Way]string{Relay: "198.18.0.5"})
 }
 
 func TestWhatLeadsToAnInterfaceThatStaysIsKept(t *testing.T) {
@@ -153,25 +166,30 @@ func TestWhatLeadsToAnInterfaceThatStaysIsKept(t *testing.T) {
 	c := outwards()
 	c.Interfaces = []Interface{{N: 15, Device: "wan-b", Masq: true}, {N: 3, Device: "wg9"}}
 	check(t, "Reload", table.Reload(build(t, c)))
-	wantElements(t, "after Reload", "fakeway4", "198.18.0.5 : goto w15")
+	wantFakes(t, "after Reload", v4(), map[Way]string{InterfaceWay(15): "198.18.0.5"})
 	wantElements(t, "after Reload", "fakereal4", "198.18.0.5 : 198.51.100.7")
-	wantElements(t, "after Reload", "way4_g0", "198.51.100.8 timeout 1m : goto w15")
+	wantLearned(t, "after Reload", v4(), map[Way]string{InterfaceWay(15): "198.51.100.8 timeout 1m"})
 }
 
-func TestAllOfManyAddressesRetire(t *testing.T) {
+func TestAllOfManyFakeAddressesRetire(t *testing.T) {
 	table := install(t, enterNetNS(t), outwards())
-	const n = 3000
-	var all []Learned
-	a := addr("198.51.0.0")
+	const n = 3000 // more than a transaction takes
+	fake, real := addr("198.18.0.0"), addr("198.51.100.7")
+	var groups [][]placement
 	for range n {
-		a = a.Next()
-		all = append(all, Learned{0, a, InterfaceWay(3), time.Hour})
+		fake = fake.Next()
+		group, err := table.installed().standing(fake, real, InterfaceWay(3))
+		check(t, "standing", err)
+		groups = append(groups, group)
 	}
-	check(t, "SetWays", table.SetWays(all))
+	check(t, "settle", table.settle("setting many", groups))
 	c := outwards()
-	c.Interfaces = nil
+	c.Interfaces = c.Interfaces[1:]
 	check(t, "Reload", table.Reload(build(t, c)))
-	wantElements(t, "after Reload", "way4_g0")
+	if got := len(elements(t, fakeWayName(v4(), Relay))); got != n {
+		t.Errorf("after Reload %d fake addresses are relayed, want %d", got, n)
+	}
+	wantElements(t, "after Reload", "fakereal4")
 }
 
 func TestAFlowThatIsHandedBackIsKnownByItsTuple(t *testing.T) {
