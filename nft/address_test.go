@@ -159,6 +159,7 @@ func TestARefusedReloadLeavesNoMapBehind(t *testing.T) {
 }
 
 func TestTheKernelFindsEachAddressInItsPrefix(t *testing.T) {
+	needs(t, "nft")
 	table := install(t, enterNetNS(t), mapped())
 	for _, s := range table.installed().addressMaps(nil) {
 		if s.key[0] != ipv4Addr() || len(s.addrs) < 2 {

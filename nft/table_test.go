@@ -19,6 +19,7 @@ func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 // elements lists those of one set or map, without what time is left of them.
 func elements(t testing.TB, name string) []string {
 	t.Helper()
+	needs(t, "nft")
 	out := ""
 	for _, kind := range []string{"set", "map"} {
 		if listed, err := tryRun("", "nft", "list", kind, "inet", TableName, name); err == nil {
@@ -70,6 +71,20 @@ func TestABeatLastsThreeSecondsWhetherOneIsThereOrNot(t *testing.T) {
 			}
 		}
 		run(t, "", "nft", "flush", "set", "inet", TableName, aliveSet)
+	}
+}
+
+func TestAnyChangeTakesAHeartbeatAlongThatIsDue(t *testing.T) {
+	table := install(t, enterNetNS(t), house())
+	for _, isDue := range []bool{true, false} {
+		run(t, "", "nft", "flush", "set", "inet", TableName, aliveSet)
+		if isDue {
+			table.beaten = time.Now().Add(-due)
+		}
+		check(t, "AddDirect", table.AddDirect(0, addr("192.0.2.1"), time.Hour))
+		if got, want := len(elements(t, aliveSet)), map[bool]int{true: 2}[isDue]; got != want {
+			t.Errorf("with a heartbeat due (%v) a change leaves %d families alive, want %d", isDue, got, want)
+		}
 	}
 }
 

@@ -38,6 +38,7 @@ func hear(t *testing.T, heard <-chan Disturbance, noise func()) Disturbance {
 }
 
 func TestWhatOthersDeleteIsHeard(t *testing.T) {
+	needs(t, "nft")
 	table := install(t, enterNetNS(t), house())
 	heard := disturbances(t, table)
 	elements := hear(t, heard, func() {
@@ -57,6 +58,7 @@ func TestWhatOthersDeleteIsHeard(t *testing.T) {
 }
 
 func TestWhatWeDoOurselvesDisturbsNobody(t *testing.T) {
+	needs(t, "nft")
 	table := install(t, enterNetNS(t), house())
 	heard := disturbances(t, table)
 	hear(t, heard, func() {
