@@ -15,6 +15,11 @@ import (
 // table that long after its last.
 const life = 3 * time.Second
 
+// due is how old the last heartbeat is when any other transaction takes the next
+// one along. A daemon that is short of processor time has many that wait for
+// their turn, and Beat would have to wait for all of them.
+const due = time.Second
+
 // ErrNotInstalled is returned for changes of a table that was not installed, or
 // was deleted, through this Table.
 var ErrNotInstalled = errors.New("the table is not installed")
@@ -37,7 +42,8 @@ type Table struct {
 
 	mu      sync.Mutex // guards the fields below, and keeps transactions in order
 	wire    wire
-	ruleset *Ruleset // as installed last; nil: none
+	ruleset *Ruleset  // as installed last; nil: none
+	beaten  time.Time // when a change renewed the heartbeat last
 }
 
 // Open prepares the writer. It changes nothing.
@@ -205,12 +211,20 @@ func (t *Table) commitChange(doing string, fill func(b *batch, installed *Rulese
 	if len(b.messages) == 0 {
 		return nil
 	}
+	now := time.Now()
+	beats := now.Sub(t.beaten) >= due
+	if beats {
+		beat(b)
+	}
 	err := t.wire.commit(b)
 	if errors.Is(err, unix.ENOENT) {
 		err = t.wire.commit(b)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if beats {
+		t.beaten = now
 	}
 	return nil
 }

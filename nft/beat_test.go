@@ -1,0 +1,20 @@
+package nft
+
+import (
+	"testing"
+	"time"
+)
+
+func TestAnyChangeTakesAHeartbeatAlongThatIsDue(t *testing.T) {
+	table := install(t, enterNetNS(t), house())
+	for _, isDue := range []bool{true, false} {
+		run(t, "", "nft", "flush", "set", "inet", TableName, aliveSet)
+		if isDue {
+			table.beaten = time.Now().Add(-due)
+		}
+		check(t, "AddDirect", table.AddDirect(0, addr("192.0.2.1"), time.Hour))
+		if got, want := len(elements(t, aliveSet)), map[bool]int{true: 2}[isDue]; got != want {
+			t.Errorf("with a heartbeat due (%v) a change leaves %d families alive, want %d", isDue, got, want)
+		}
+	}
+}
