@@ -115,7 +115,11 @@ func (c Config) group(i int, g Group) []rule {
 	if !g.asksAddresses() {
 		return append(rules, line(goTo(directChain)))
 	}
-	return append(rules, line(jumpTo(waysName(i))), line(goTo(relayChain)))
+	rules = append(rules, line(jumpTo(waysName(i))))
+	if !c.Closed {
+		rules = append(rules, line(opensNone(), goTo(directChain))) // from before us
+	}
+	return append(rules, line(goTo(relayChain)))
 }
 
 // ways comes back with flows that must be relayed. What a name taught comes
@@ -192,19 +196,18 @@ func (c Config) classify() []rule {
 	for _, f := range families() {
 		rules = append(rules, line(in{field: target(f), set: homeSet + f.suffix()}, accept()))
 	}
-	return append(rules, c.midstream()...)
+	return append(rules,
+		line(opensNone(), is{transparent(), byteValue("1", 1)}, goTo("taken")), // the daemon carries it
+		line(goTo("clients")))
 }
 
-// midstream takes TCP segments that open no flow: of one the daemon carries, if
-// there is a socket; else of one from before us, which is reset when closed.
-func (c Config) midstream() []rule {
+// opensNone tells TCP segments in the middle of a flow. That of one from before
+// us is reset where the table is closed, and else leaves directly, but not before
+// its address was looked up: the kernel forgets the flows of an interface that
+// goes, and they must not go on by the WAN.
+func opensNone() isNot {
 	const fin, syn, rst, ack = 0x01, 0x02, 0x04, 0x10 // RFC 9293 section 3.1
-	notOpening := isNot{tcpFlags().and(byteValue("(fin | syn | rst | ack)", fin|syn|rst|ack)), byteValue("syn", syn)}
-	rules := rules(line(notOpening, is{transparent(), byteValue("1", 1)}, goTo("taken")))
-	if !c.Closed {
-		rules = append(rules, line(notOpening, goTo(directChain)))
-	}
-	return append(rules, line(goTo("clients")))
+	return isNot{tcpFlags().and(byteValue("(fin | syn | rst | ack)", fin|syn|rst|ack)), byteValue("syn", syn)}
 }
 
 // divert is the hot path: an established direct flow meets the first two rules only.

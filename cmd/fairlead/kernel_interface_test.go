@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
+	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+	"github.com/fairlead/fairlead/nft/nstest"
 )
 
 const tunnelled = `
@@ -94,6 +98,59 @@ func TestAnInterfacesFlowsAreRefusedWhileItIsGoneAndReturnWithIt(t *testing.T) {
 	if got := h.seenFrom(t, laptop, addr, "tunnel.foreign.example"); got != tunnel.Router.V4 {
 		t.Errorf("after the tunnel came back the server saw %s, want %s", got, tunnel.Router.V4)
 	}
+}
+
+// With the device the kernel forgets the connections that it masqueraded there:
+// what comes of them then is a segment in the middle of an unknown one.
+func TestAConnectionThroughAnInterfaceThatGoesDoesNotGoOnByTheWAN(t *testing.T) {
+	for client, kind := range map[string]string{"laptop": "a fake address", "tv": "a real address"} {
+		t.Run(kind, func(t *testing.T) {
+			h, tunnel := newTunnelHome(t)
+			addr := h.address(t, h.Clients[client], "tunnel.foreign.example", families[0])
+			c, err := h.Clients[client].DialTCP(h.ctx(), at(addr, lab.EchoPort))
+			ok(t, err)
+			defer c.Close()
+			hearUnreachable(t, c)
+			ok(t, say(c, "before"))
+			capture, err := h.CaptureWAN()
+			ok(t, err)
+			defer capture.Close()
+			ok(t, tunnel.Remove())
+			if err := say(c, "after"); !errors.Is(err, syscall.EHOSTUNREACH) {
+				t.Errorf("without the tunnel the connection ends with %v, want %v", err, syscall.EHOSTUNREACH)
+			}
+			packets, err := capture.Packets()
+			ok(t, err)
+			for _, p := range packets {
+				if s, ok := p.Segment(); ok && s.Proto == nstest.TCP && s.Dst.Port() == lab.EchoPort {
+					t.Errorf("a segment from %s to %s is on the WAN, want none", s.Src, s.Dst)
+				}
+			}
+		})
+	}
+}
+
+// say sends something and waits for an answer.
+func say(c *net.TCPConn, text string) error {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte(text)); err != nil {
+		return err
+	}
+	_, err := c.Read(make([]byte, 100))
+	return err
+}
+
+// hearUnreachable makes an ICMP error end an established connection, which by
+// itself goes on trying (ip(7), IP_RECVERR).
+func hearUnreachable(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	ok(t, err)
+	ok(t, raw.Control(func(fd uintptr) {
+		ok(t, syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, syscall.IP_RECVERR, 1))
+	}))
 }
 
 // After a restart the kernel does not know yet what a fake address stands for.
