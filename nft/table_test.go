@@ -74,20 +74,6 @@ func TestABeatLastsThreeSecondsWhetherOneIsThereOrNot(t *testing.T) {
 	}
 }
 
-func TestAnyChangeTakesAHeartbeatAlongThatIsDue(t *testing.T) {
-	table := install(t, enterNetNS(t), house())
-	for _, isDue := range []bool{true, false} {
-		run(t, "", "nft", "flush", "set", "inet", TableName, aliveSet)
-		if isDue {
-			table.beaten = time.Now().Add(-due)
-		}
-		check(t, "AddDirect", table.AddDirect(0, addr("192.0.2.1"), time.Hour))
-		if got, want := len(elements(t, aliveSet)), map[bool]int{true: 2}[isDue]; got != want {
-			t.Errorf("with a heartbeat due (%v) a change leaves %d families alive, want %d", isDue, got, want)
-		}
-	}
-}
-
 func TestInstallReplacesWhateverTableIsThere(t *testing.T) {
 	ns := enterNetNS(t)
 	run(t, "table inet fairlead { set home4 { type inet_service; }; chain stale { accept; }; }", "nft", "-f", "-")
