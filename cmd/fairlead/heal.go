@@ -127,6 +127,11 @@ func (d *daemon) healTable(ctx context.Context, h hurt) {
 // healRoutes puts rules and routes back and follows this machine's addresses.
 func (d *daemon) healRoutes(ctx context.Context, h hurt) {
 	wait(ctx, settleTime)
+	select {
+	case more := <-d.hurts.routes:
+		h = h.and(more)
+	default:
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if ctx.Err() != nil {
