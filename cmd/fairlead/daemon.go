@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/doctor"
@@ -55,6 +57,7 @@ type daemon struct {
 	gateway   *gateway.Gateway
 	hurts     hurts
 	own       ownAddresses
+	hup       chan os.Signal // SIGHUP, caught from the start on: unheard it would end the process
 
 	mu       sync.Mutex // guards the fields below, and makes changes one at a time
 	gen      *generation
@@ -73,7 +76,8 @@ type listeners struct {
 // start brings a daemon up, or leaves nothing behind. The kernel is changed
 // last, in one transaction, when everything that it will send packets to is there.
 func start(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
-	d := &daemon{log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts()}
+	d := &daemon{log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts(), hup: make(chan os.Signal, 1)}
+	signal.Notify(d.hup, syscall.SIGHUP)
 	for _, step := range []func(context.Context, *config.Config) error{
 		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable,
 	} {

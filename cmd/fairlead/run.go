@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"os/signal"
 	"runtime/debug"
 	"sync"
@@ -149,14 +148,12 @@ func (d *daemon) beat(ctx context.Context) error {
 
 // watchSignals reloads on SIGHUP.
 func (d *daemon) watchSignals(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	defer signal.Stop(d.hup)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hup:
+		case <-d.hup:
 			if err := d.reload(ctx); err != nil {
 				d.log.Error("reload refused; the old configuration stays in use", "err", err)
 			}
