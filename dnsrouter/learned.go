@@ -60,7 +60,7 @@ type known struct {
 // liveName is a name that was answered with the address.
 type liveName struct {
 	name  string
-	with  []netip.Addr // all addresses of that answer, for rules with resolve
+	with  []netip.Addr // all addresses of that answer, for rules with resolve; nil: there is one
 	until time.Time
 }
 
@@ -82,7 +82,10 @@ func newLearned(sink WaySink, plan *Plan) *learned {
 func (l *learned) answer(group policy.Client, name string, addrs []netip.Addr, ttl time.Duration, now time.Time, others ...netip.Addr) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	live := liveName{name: strings.Clone(name), with: slices.Concat(addrs, others), until: now.Add(ttl + grace)}
+	live := liveName{name: strings.Clone(name), until: now.Add(ttl + grace)}
+	if len(addrs)+len(others) > 1 {
+		live.with = slices.Concat(addrs, others)
+	}
 	for _, addr := range addrs {
 		if err := l.removeOthers(addr, live); err != nil {
 			return err
