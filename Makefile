@@ -20,7 +20,10 @@ CROSS := mipsle/softfloat mips/softfloat arm/5 arm/6 arm/7 arm64 amd64 386 riscv
 COLD := net/http net/http/... vendor/... github.com/vishvananda/... github.com/google/nftables/... \
 	github.com/mdlayher/... go4.org/... encoding/json encoding/asn1 crypto/x509 crypto/x509/... crypto/tls \
 	regexp regexp/... math/big mime/... net/textproto net/url log/... flag os os/... compress/... reflect \
-	path/... fmt $(MODULE)/nft/... $(MODULE)/openwrt/... $(MODULE)/cmd/...
+	path/... fmt net crypto/rsa crypto/ecdsa crypto/hpke crypto/dsa crypto/internal/fips140/rsa \
+	crypto/internal/fips140/mlkem encoding/pem encoding/base64 encoding/hex \
+	$(MODULE)/nft/... $(MODULE)/openwrt/... $(MODULE)/cmd/... $(MODULE)/dnsrouter/upstream \
+	$(MODULE)/gateway/outbound $(MODULE)/gateway/device
 ROUTER := -tags router $(foreach p,$(COLD),-gcflags=$(p)=-l)
 
 # The race detector needs a C compiler.
