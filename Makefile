@@ -76,7 +76,7 @@ cross:
 clean:
 	rm -rf bin
 
-# Figures beside plain kernel forwarding, in about five minutes; BENCH=-quick in
+# Figures beside plain kernel forwarding, in about seven minutes; BENCH=-quick in
 # about one.
 bench: build
 	$(GO) build -o bin/bench ./cmd/bench

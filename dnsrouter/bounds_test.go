@@ -55,7 +55,7 @@ func TestHistoryIsBounded(t *testing.T) {
 	for n := range maxPerDevice + 100 {
 		h.record(device(0), "a", []netip.Addr{number(n)}, 0, now)
 	}
-	if got := len(h.devices[historyKeyOf(device(0))]); got != maxPerDevice {
+	if got := len(h.devices[device(0).Key()]); got != maxPerDevice {
 		t.Errorf("%d addresses of one device, want %d", got, maxPerDevice)
 	}
 	for n := range 2 * maxGiven {

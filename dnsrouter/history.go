@@ -26,13 +26,8 @@ const (
 // flow from any of its IPv6 addresses.
 type History struct {
 	mu      sync.Mutex // guards the fields below
-	devices map[historyKey]map[netip.Addr][]given
+	devices map[policy.DeviceKey]map[netip.Addr][]given
 	size    int
-}
-
-type historyKey struct {
-	mac  policy.MAC
-	addr netip.Addr
 }
 
 type given struct {
@@ -41,14 +36,7 @@ type given struct {
 }
 
 func newHistory() *History {
-	return &History{devices: make(map[historyKey]map[netip.Addr][]given)}
-}
-
-func historyKeyOf(d policy.Device) historyKey {
-	if d.MAC != (policy.MAC{}) {
-		return historyKey{mac: d.MAC}
-	}
-	return historyKey{addr: d.Addr}
+	return &History{devices: make(map[policy.DeviceKey]map[netip.Addr][]given)}
 }
 
 // NamesOf gives the names for which a device was given addr, latest first.
@@ -57,7 +45,7 @@ func (h *History) NamesOf(d policy.Device, addr netip.Addr) []string {
 	defer h.mu.Unlock()
 	now := time.Now()
 	var names []string
-	for _, g := range h.devices[historyKeyOf(d)][addr] {
+	for _, g := range h.devices[d.Key()][addr] {
 		if g.until.After(now) {
 			names = append(names, g.name)
 		}
@@ -69,7 +57,7 @@ func (h *History) NamesOf(d policy.Device, addr netip.Addr) []string {
 func (h *History) record(d policy.Device, name string, addrs []netip.Addr, ttl time.Duration, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	key := historyKeyOf(d)
+	key := d.Key()
 	of := h.devices[key]
 	if of == nil {
 		of = make(map[netip.Addr][]given)

@@ -190,17 +190,3 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	}
 }
-
-// deviceKey is what one device is counted and remembered by: its hardware
-// address, which all its IP addresses share, or else its only known address.
-type deviceKey struct {
-	mac  policy.MAC
-	addr netip.Addr
-}
-
-func keyOf(d policy.Device) deviceKey {
-	if d.MAC != (policy.MAC{}) {
-		return deviceKey{mac: d.MAC}
-	}
-	return deviceKey{addr: d.Addr}
-}

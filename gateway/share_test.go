@@ -5,11 +5,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fairlead/fairlead/gateway/policy"
 )
 
 func TestOneDeviceCannotTakeAllConnections(t *testing.T) {
 	c := newCensus(9)
-	greedy, modest := deviceKey{addr: clientA.Addr()}, deviceKey{addr: clientB.Addr()}
+	greedy, modest := policy.Device{Addr: clientA.Addr()}.Key(), policy.Device{Addr: clientB.Addr()}.Key()
 	took := 0
 	for range 9 {
 		if c.enter(greedy) {

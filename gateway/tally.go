@@ -110,13 +110,13 @@ type census struct {
 
 	mu   sync.Mutex // guards the fields below
 	all  int
-	each map[deviceKey]int
+	each map[policy.DeviceKey]int
 }
 
-func newCensus(most int) *census { return &census{most: most, each: make(map[deviceKey]int)} }
+func newCensus(most int) *census { return &census{most: most, each: make(map[policy.DeviceKey]int)} }
 
 // enter takes a place, unless all are taken or the device has two thirds of them.
-func (c *census) enter(k deviceKey) bool {
+func (c *census) enter(k policy.DeviceKey) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all >= c.most || c.each[k] >= c.most*2/3 {
@@ -127,7 +127,7 @@ func (c *census) enter(k deviceKey) bool {
 	return true
 }
 
-func (c *census) leave(k deviceKey) {
+func (c *census) leave(k policy.DeviceKey) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all--

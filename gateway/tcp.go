@@ -41,7 +41,7 @@ func (g *Gateway) carryTCP(ctx context.Context, client *net.TCPConn) {
 
 // admitTCP counts the connection against its device's share and carries it.
 func (g *Gateway) admitTCP(ctx context.Context, plan *Plan, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
-	key := keyOf(f.device)
+	key := f.device.Key()
 	if !g.tcp.enter(key) {
 		return policy.Verdict{}, relay.Stats{}, errTooMany
 	}

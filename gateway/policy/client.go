@@ -20,6 +20,21 @@ type Device struct {
 	Interface string // the Linux interface its packets arrive on
 }
 
+// DeviceKey is what one device is counted and remembered by.
+type DeviceKey struct {
+	mac  MAC
+	addr netip.Addr
+}
+
+// Key is the device's hardware address, which all its IP addresses share, or
+// else its only known address.
+func (d Device) Key() DeviceKey {
+	if d.MAC != (MAC{}) {
+		return DeviceKey{mac: d.MAC}
+	}
+	return DeviceKey{addr: d.Addr}
+}
+
 // section is a client section, compiled.
 type section struct {
 	Section
