@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -130,7 +131,8 @@ func TestAConnectionThroughAnInterfaceThatGoesDoesNotGoOnByTheWAN(t *testing.T) 
 	}
 }
 
-// say sends something and waits for an answer.
+// say sends something and waits until it is echoed: what the echo server says
+// before that comes in pieces of its own.
 func say(c *net.TCPConn, text string) error {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -138,8 +140,14 @@ func say(c *net.TCPConn, text string) error {
 	if _, err := c.Write([]byte(text)); err != nil {
 		return err
 	}
-	_, err := c.Read(make([]byte, 100))
-	return err
+	for got, buf := "", make([]byte, 100); !strings.HasSuffix(got, text); {
+		n, err := c.Read(buf)
+		if err != nil {
+			return err
+		}
+		got += string(buf[:n])
+	}
+	return nil
 }
 
 // hearUnreachable makes an ICMP error end an established connection, which by
