@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -255,4 +256,22 @@ func BenchmarkDeviceThatIsUnknown(b *testing.B) {
 		}
 		return nil
 	}))
+}
+
+func TestAllDevicesAreListedWithoutServe(t *testing.T) {
+	r := newRouter(t)
+	r.set(tv, macB, netlink.NUD_REACHABLE)
+	r.set(phone6, macA, netlink.NUD_STALE)
+	r.set(phone, macA, netlink.NUD_REACHABLE)
+	r.set(netip.MustParseAddr("192.168.1.70"), policy.MAC{}, netlink.NUD_FAILED) // nobody is there
+	want := []policy.Device{
+		{Addr: phone, MAC: macA, Hostname: "phone", Interface: "lan0"},
+		{Addr: tv, MAC: macB, Interface: "lan0"},
+		{Addr: phone6, MAC: macA, Hostname: "phone", Interface: "lan0"},
+	}
+	var got []policy.Device
+	ok(t, r.ns.Do(func() (err error) { got, err = r.All(); return err }))
+	if !slices.Equal(got, want) {
+		t.Errorf("All = %+v, want %+v", got, want)
+	}
 }

@@ -69,6 +69,9 @@ func (p *Policy) Mode(c Client) Mode { return p.sections[c].Mode }
 // ClientName is the name of the client's section; "default" for number 0.
 func (p *Policy) ClientName(c Client) string { return p.sections[c].Name }
 
+// Rest is the outbound of what no rule matches of the client's flows.
+func (p *Policy) Rest(c Client) string { return p.sections[c].rest.Outbound }
+
 // ClientByName finds the client of a section; number 0 is called "default"
 // unless a section is.
 func (p *Policy) ClientByName(name string) (Client, bool) {

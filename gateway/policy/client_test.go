@@ -68,3 +68,16 @@ func TestASectionMayBeCalledDefault(t *testing.T) {
 		t.Errorf("ClientByName(default) = %d, %t, want 1, true", c, ok)
 	}
 }
+
+func TestWhatNoRuleMatchesLeavesByTheClientsOutboundOrTheDefault(t *testing.T) {
+	p := policy.New(policy.Config{
+		Default:   "node",
+		Clients:   []policy.Section{{Name: "tv", Outbound: "reject"}, {Name: "pc"}},
+		Outbounds: []policy.Outbound{{Name: "node", Kind: policy.Node}},
+	})
+	for c, want := range []string{"node", "reject", "node"} {
+		if got := p.Rest(policy.Client(c)); got != want {
+			t.Errorf("Rest(%d) = %q, want %q", c, got, want)
+		}
+	}
+}

@@ -52,6 +52,15 @@ type entries struct {
 	addrs map[string][]netip.Addr // by name
 	names map[netip.Addr]string
 	macs  map[string][]policy.MAC // by host name
+
+	leases []Lease // in the order of the files
+}
+
+// Lease is what a device asked for and got. What it did not tell is zero.
+type Lease struct {
+	Addr     netip.Addr
+	MAC      policy.MAC
+	Hostname string
 }
 
 // NewBook reads the files once. Names without a dot are also known within
@@ -179,11 +188,16 @@ func (e *entries) addLease(f []string, domain string) {
 		return
 	}
 	addr, err := netip.ParseAddr(f[2])
-	name, ok := hostName(f[3])
-	if err != nil || !ok {
+	if err != nil {
 		return
 	}
-	if mac, err := policy.ParseMAC(f[1]); err == nil {
+	name, ok := hostName(f[3])
+	mac, err := policy.ParseMAC(f[1])
+	e.leases = append(e.leases, Lease{Addr: addr.Unmap(), MAC: mac, Hostname: name})
+	if !ok {
+		return
+	}
+	if err == nil {
 		e.hosts[mac] = name
 		if !slices.Contains(e.macs[name], mac) {
 			e.macs[name] = append(e.macs[name], mac)
@@ -235,6 +249,9 @@ func hostName(s string) (string, bool) {
 	}
 	return s, true
 }
+
+// Leases lists what was leased, with names or without.
+func (b *Book) Leases() []Lease { return b.entries.Load().leases }
 
 // Hostnames lists the host names that devices told.
 func (b *Book) Hostnames() []string { return slices.Sorted(maps.Keys(b.entries.Load().macs)) }

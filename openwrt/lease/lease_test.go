@@ -85,3 +85,16 @@ func TestAChangedFileIsReadAgain(t *testing.T) {
 	cancel()
 	<-done
 }
+
+func TestEveryLeaseIsListedWithANameOrWithout(t *testing.T) {
+	b, _ := bookOf(t, "1700000000 02:00:00:00:00:02 192.168.77.12 AppleTV *\nduid 00:01\n"+
+		"1700000000 1234567 fd00::12 a$(b) 00:01\n1 02:00:00:00:00:03 192.168.77.13 * *\n", "")
+	want := []Lease{
+		{Addr: netip.MustParseAddr("192.168.77.12"), MAC: tvMAC, Hostname: "appletv"},
+		{Addr: netip.MustParseAddr("fd00::12")},
+		{Addr: netip.MustParseAddr("192.168.77.13"), MAC: policy.MAC{2, 0, 0, 0, 0, 3}},
+	}
+	if got := b.Leases(); !slices.Equal(got, want) {
+		t.Errorf("Leases = %+v, want %+v", got, want)
+	}
+}
