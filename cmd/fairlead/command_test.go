@@ -10,8 +10,14 @@ import (
 // typed runs a command in this process and gives what it printed.
 func typed(t *testing.T, args ...string) (out, errs string, code int) {
 	t.Helper()
+	return piped(t, "", args...)
+}
+
+// piped is typed with something on standard input.
+func piped(t *testing.T, in string, args ...string) (out, errs string, code int) {
+	t.Helper()
 	var o, e buffer
-	code = dispatch(env{&o, &e}, args)
+	code = dispatch(env{strings.NewReader(in), &o, &e}, args)
 	return string(o), string(e), code
 }
 

@@ -84,6 +84,8 @@ func (d *daemon) obey(ctx context.Context, word string) (any, error) {
 	switch word {
 	case "status":
 		return d.status(), nil
+	case "clients":
+		return d.clientList()
 	case "reload":
 		return nil, d.reload(ctx)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -26,30 +27,48 @@ func doctorCommand(e env, args []string) int {
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}
-	cfg, err := config.Load(*file, false)
+	x, err := examine(*file)
 	if err != nil {
 		return e.fail(err)
 	}
-	gen, err := newGeneration(cfg, nil, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return e.fail(err)
-	}
-	defer gen.close()
-	findings := doctor.Examine(caseOf(gen, ask(*file, "status", nil) == nil))
 	if *asJSON {
-		e.printJSON(map[string]any{"findings": append([]doctor.Finding{}, findings...)})
+		e.printJSON(x)
 	} else {
-		for _, f := range findings {
-			fmt.Fprintf(e.out, "%-7s %s: %s\n        %s\n", f.Severity, f.Code, f.What, f.Advice)
-		}
-		if len(findings) == 0 {
-			fmt.Fprintln(e.out, "nothing found that would break fairlead")
-		}
+		x.print(e.out)
 	}
-	if doctor.Broken(findings) {
+	if doctor.Broken(x.Findings) {
 		return 1
 	}
 	return 0
+}
+
+// examination is what `fairlead doctor --json` prints.
+type examination struct {
+	Findings []doctor.Finding `json:"findings"`
+}
+
+// examine looks at this machine with the configuration, whether it runs or not.
+func examine(file string) (examination, error) {
+	cfg, err := config.Load(file, false)
+	if err != nil {
+		return examination{}, err
+	}
+	gen, err := newGeneration(cfg, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return examination{}, err
+	}
+	defer gen.close()
+	findings := doctor.Examine(caseOf(gen, ask(file, "status", nil) == nil))
+	return examination{append([]doctor.Finding{}, findings...)}, nil
+}
+
+func (x examination) print(w io.Writer) {
+	for _, f := range x.Findings {
+		fmt.Fprintf(w, "%-7s %s: %s\n        %s\n", f.Severity, f.Code, f.What, f.Advice)
+	}
+	if len(x.Findings) == 0 {
+		fmt.Fprintln(w, "nothing found that would break fairlead")
+	}
 }
 
 // caseOf is this machine with a generation of the configuration.

@@ -26,6 +26,7 @@ import (
 // is made without side effects, and never changed.
 type generation struct {
 	cfg       *config.Config
+	networks  networks         // OpenWrt's, with their Linux interfaces
 	devices   []string         // Linux interfaces served
 	sections  []policy.Section // of clients, with their networks resolved
 	policy    *policy.Policy
@@ -53,7 +54,7 @@ func newGeneration(cfg *config.Config, resolve resolver, log *slog.Logger) (*gen
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{cfg: cfg, devices: networks.devices(cfg.Devices, cfg.Networks, log)}
+	g := &generation{cfg: cfg, networks: networks, devices: networks.devices(cfg.Devices, cfg.Networks, log)}
 	pcfg := cfg.Policy
 	pcfg.Clients = append([]policy.Section(nil), pcfg.Clients...)
 	for i := range pcfg.Clients {

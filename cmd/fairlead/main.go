@@ -22,9 +22,12 @@ type command struct {
 	run              func(e env, args []string) int
 }
 
-// env is where a command reads its words from and prints to: results go to
-// out, logs and mistakes to err.
-type env struct{ out, err io.Writer }
+// env is where a command reads from and prints to: results go to out, logs and
+// mistakes to err.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+}
 
 func commands() []command {
 	return []command{
@@ -32,17 +35,19 @@ func commands() []command {
 		{"check", "", "print every mistake in the configuration, and warnings", checkCommand},
 		{"explain", "[--json] --client WHO NAME[:PORT[/udp]]", "say what would happen, and why", explainCommand},
 		{"status", "[--json]", "show what the running gateway does", statusCommand},
+		{"clients", "[--json]", "list the devices of the LAN, and which section each belongs to", clientsCommand},
 		{"reload", "", "make the running gateway read its configuration again", reloadCommand},
 		{"doctor", "[--json]", "look for what on this machine will break the gateway", doctorCommand},
 		{"guard", "", "close or open the way of the LAN, as on_failure says, while no gateway runs", guardCommand},
 		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},
+		{"rpcd", "list | call METHOD", "answer OpenWrt's rpcd: arguments and result are JSON", rpcdCommand},
 		{"demo", "", "show the gateway at work between namespaces of this machine", demoCommand},
 		{"version", "", "print the version", versionCommand},
 	}
 }
 
 func main() {
-	os.Exit(dispatch(env{os.Stdout, os.Stderr}, os.Args[1:]))
+	os.Exit(dispatch(env{os.Stdin, os.Stdout, os.Stderr}, os.Args[1:]))
 }
 
 func dispatch(e env, args []string) int {
@@ -89,12 +94,17 @@ func flags(e env, name string) (*flag.FlagSet, *string) {
 
 // parsed tells a command whether to go on; if not, code is its exit code.
 func parsed(fs *flag.FlagSet, args []string, positional int) (code int, ok bool) {
+	return parsedUpTo(fs, args, positional, positional)
+}
+
+// parsedUpTo is parsed for commands that take a number of words.
+func parsedUpTo(fs *flag.FlagSet, args []string, least, most int) (code int, ok bool) {
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0, false
 	case err != nil:
 		return 1, false
-	case fs.NArg() != positional:
+	case fs.NArg() < least || fs.NArg() > most:
 		fs.Usage()
 		return 1, false
 	}

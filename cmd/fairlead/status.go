@@ -96,8 +96,8 @@ func statusCommand(e env, args []string) int {
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}
-	var s status
-	if err := ask(*file, "status", &s); err != nil {
+	s, err := statusOf(*file)
+	if err != nil {
 		return e.fail(err)
 	}
 	if *asJSON {
@@ -105,6 +105,12 @@ func statusCommand(e env, args []string) int {
 	}
 	s.print(e.out)
 	return 0
+}
+
+// statusOf asks the running daemon.
+func statusOf(file string) (s status, err error) {
+	err = ask(file, "status", &s)
+	return s, err
 }
 
 func (e env) printJSON(v any) int {
