@@ -40,6 +40,7 @@ func commands() []command {
 		{"doctor", "[--json]", "look for what on this machine will break the gateway", doctorCommand},
 		{"guard", "", "close or open the way of the LAN, as on_failure says, while no gateway runs", guardCommand},
 		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},
+		{"migrate", "", "print the commands of uci batch that rewrite what an older version wrote", migrateCommand},
 		{"rpcd", "list | call METHOD", "answer OpenWrt's rpcd: arguments and result are JSON", rpcdCommand},
 		{"demo", "", "show the gateway at work between namespaces of this machine", demoCommand},
 		{"version", "", "print the version", versionCommand},

@@ -33,17 +33,15 @@ func Load(path string, strict bool) (*Config, error) {
 // check` wants them, and warnings if not, so that an older version runs with
 // the configuration of a newer one.
 func Parse(path string, r io.Reader, open Opener, strict bool) (*Config, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	text, err := read(path, r)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
+		return nil, err
 	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("reading the configuration: %s has more than %d bytes", path, maxFile)
-	}
-	file, unread := uci.Parse(string(text))
+	file, unread := uci.Parse(text)
 
 	b := newBuilder(path, open, strict)
 	b.syntax(unread)
+	b.migrate(file, renames())
 	b.collect(file)
 	cfg := b.build()
 	b.references(cfg)
@@ -53,4 +51,25 @@ func Parse(path string, r io.Reader, open Opener, strict bool) (*Config, error) 
 	b.advise(cfg)
 	cfg.Warnings = b.warnings.sorted()
 	return cfg, nil
+}
+
+// readFile is the text of the configuration file at path.
+func readFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("opening the configuration: %w", err)
+	}
+	defer f.Close()
+	return read(path, f)
+}
+
+func read(path string, r io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return "", fmt.Errorf("reading the configuration: %w", err)
+	}
+	if len(text) > maxFile {
+		return "", fmt.Errorf("reading the configuration: %s has more than %d bytes", path, maxFile)
+	}
+	return string(text), nil
 }

@@ -70,9 +70,9 @@ func (f *File) String() string {
 }
 
 func (s *Section) print(b *strings.Builder) {
-	fmt.Fprintf(b, "\nconfig %s", quote(s.Type))
+	fmt.Fprintf(b, "\nconfig %s", Quote(s.Type))
 	if s.Name != "" {
-		fmt.Fprintf(b, " %s", quote(s.Name))
+		fmt.Fprintf(b, " %s", Quote(s.Name))
 	}
 	b.WriteByte('\n')
 	for _, o := range s.Options {
@@ -81,14 +81,14 @@ func (s *Section) print(b *strings.Builder) {
 			command = "list"
 		}
 		for _, v := range o.Values {
-			fmt.Fprintf(b, "\t%s %s %s\n", command, o.Name, quote(v.Text))
+			fmt.Fprintf(b, "\t%s %s %s\n", command, o.Name, Quote(v.Text))
 		}
 	}
 }
 
-// quote puts single quotes around a value. Nothing is special between them, so
-// a single quote itself has to stand outside.
-func quote(s string) string {
+// Quote puts single quotes around a value. Nothing is special between them, so
+// a single quote itself has to stand outside. The uci command reads it, too.
+func Quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
