@@ -17,6 +17,7 @@ type Config struct {
 	RebindProtection bool          // private addresses in upstream answers are removed
 	RebindDomains    []policy.Pattern
 	LocalDomain      string // lower-case, no dots around; empty: none
+	Canaries         bool   // names by which devices ask whether they may go round us do not exist
 	IPv6             bool   // false: AAAA is NODATA for every client
 }
 

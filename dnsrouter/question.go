@@ -45,6 +45,9 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 	if reply := r.unanswerable(q); reply != nil {
 		return reply, nil
 	}
+	if reply := r.wellKnown(q); reply != nil {
+		return reply, nil
+	}
 	if reply := r.local(plan.Plan, q); reply != nil {
 		return reply, nil
 	}
@@ -73,6 +76,8 @@ func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]by
 	switch {
 	case mode == policy.Off:
 		return r.real(ctx, plan, q, source{upstream: plan.LocalUpstream})
+	case plan.Config.Canaries && IsCanary(q.name):
+		return r.discouraged(q), nil
 	case ways.AllReject:
 		return r.rejected(plan.Plan, q), nil
 	case q.Type == wire.TypeAAAA && !plan.Config.IPv6:

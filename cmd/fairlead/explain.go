@@ -145,6 +145,9 @@ func (g *generation) explain(client policy.Client, s subject) explanation {
 	case dnsrouter.IsLocal(s.name, g.cfg.DNS.LocalDomain):
 		x.Rule, x.Outbound, x.Path = "local", "direct", "kernel"
 		x.say("the name belongs to this network or to no public DNS at all: it is answered from hosts and leases, and never sent on")
+	case g.cfg.DNS.Canaries && dnsrouter.IsCanary(s.name):
+		x.Rule, x.Outbound, x.Path = "canaries", "reject", "reject"
+		x.say("by this name devices ask whether they may go round this DNS: it does not exist, unless option canaries is 0")
 	default:
 		x.named(g, client, s)
 	}

@@ -52,6 +52,11 @@ func TestAnEmptyFileIsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rules := got.Policy.Rules
+	if len(rules) != 1 || rules[0].Name != "essentials" || len(rules[0].Domains) != len(got.Policy.RealIP) {
+		t.Errorf("rules = %+v, want the one for essential names, which are answered truly", rules)
+	}
+	got.Policy.Rules, got.Policy.RealIP = nil, nil
 	compare(t, *got, Config{
 		File:     "f",
 		IPv6:     true,
@@ -70,6 +75,7 @@ func TestAnEmptyFileIsTheDefaults(t *testing.T) {
 			ServeStale:       24 * time.Hour,
 			RebindProtection: true,
 			LocalDomain:      "lan",
+			Canaries:         true,
 			IPv6:             true,
 		},
 	})
@@ -160,8 +166,9 @@ func wantPolicy(t *testing.T) policy.Config {
 				Outbound:  "wg", Resolve: true},
 			{Name: "domestic", Sets: []*policy.Set{set(t, "names", "example.cn\n"), set(t, "fetched_too", "example.cn\n")}, Outbound: "direct"},
 			{Name: "@rule[2]", Domains: []policy.Pattern{pattern(t, "ads.example")}, Outbound: "reject"},
+			{Name: "essentials", Domains: []policy.Pattern{pattern(t, "full:online.example")}, Outbound: "direct"},
 		},
-		RealIP:         []policy.Pattern{pattern(t, "msftncsi.com")},
+		RealIP:         []policy.Pattern{pattern(t, "msftncsi.com"), pattern(t, "full:online.example")},
 		Outbounds:      []policy.Outbound{{Name: "node", Kind: policy.Node}, {Name: "wg", Kind: policy.Interface, Upstream: "remote"}},
 		LocalUpstream:  "isp",
 		RemoteUpstream: "remote",

@@ -20,6 +20,7 @@ func (s *section) server(ipv6 bool) dnsrouter.Config {
 		RebindProtection: s.flag("rebind_protection"),
 		RebindDomains:    every(s, "rebind_domain", policy.ParsePattern),
 		LocalDomain:      one(s, "local_domain", parseDomain),
+		Canaries:         s.flag("canaries"),
 		IPv6:             ipv6,
 	}
 }

@@ -45,10 +45,12 @@ func Parse(path string, r io.Reader, open Opener, strict bool) (*Config, error) 
 	b.collect(file)
 	cfg := b.build()
 	b.references(cfg)
+	essentials := b.essentials()
 	if len(b.mistakes) > 0 {
 		return &Config{File: path, Warnings: b.warnings.sorted()}, b.mistakes.sorted()
 	}
 	b.advise(cfg)
+	cfg.Policy = withEssentials(cfg.Policy, essentials)
 	cfg.Warnings = b.warnings.sorted()
 	return cfg, nil
 }

@@ -48,8 +48,11 @@ func (s *section) ruleName() string {
 	if name == "" {
 		name = s.Title()
 	}
-	if name == "default" {
+	switch name {
+	case "default":
 		s.mistake("", s.Line, "what no rule matches is called default; this rule needs another name")
+	case essentialsRule:
+		s.mistake("", s.Line, "the rule for essential names is called essentials; this rule needs another name")
 	}
 	return name
 }
