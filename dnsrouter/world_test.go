@@ -124,7 +124,8 @@ func (n homeNames) NameOf(addr netip.Addr) (string, bool) {
 type byAddress struct{}
 
 func (byAddress) Device(a netip.Addr) policy.Device {
-	return policy.Device{Addr: a, MAC: policy.MAC{2, 0, 0, 0, 0, a.AsSlice()[a.BitLen()/8-1]}}
+	octets := a.As16()
+	return policy.Device{Addr: a, MAC: policy.MAC{2, 0, 0, 0, 0, octets[15]}}
 }
 
 func (b byAddress) Known(a netip.Addr) (policy.Device, bool) { return b.Device(a), true }

@@ -40,7 +40,9 @@ func assignUntilKilled(path string) {
 func TestNamesSurviveKill(t *testing.T) {
 	for round := range 5 {
 		path := filepath.Join(t.TempDir(), "journal")
-		child := exec.Command(os.Args[0])
+		// What emulates this machine's processor must emulate the child's, too.
+		program := append(strings.Fields(os.Getenv("EMULATOR")), os.Args[0])
+		child := exec.Command(program[0], program[1:]...)
 		child.Env = append(os.Environ(), "FAKEIP_TEST_CHILD="+path)
 		out, err := child.StdoutPipe()
 		if err != nil {
