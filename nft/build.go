@@ -83,7 +83,7 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("group %d: %w", i, err))
 		}
 	}
-	return errors.Join(append(errs, c.validRouter())...)
+	return errors.Join(append(errs, validZones(c.Zones), c.validRouter())...)
 }
 
 func (c Config) validRouter() error {
@@ -177,7 +177,7 @@ func (c Config) sets() []set {
 	for i, m := range c.Members {
 		sets = append(sets, m.sets(i)...)
 	}
-	return sets
+	return append(sets, c.zoneSets()...)
 }
 
 func (c Config) fakeSets(f family) []set {
@@ -241,6 +241,7 @@ func (c Config) chains() []chain {
 	if c.divertsRouter() {
 		chains = append(chains, chain{name: "looped", rules: c.looped()}, chain{name: "outside", rules: outside()})
 	}
+	chains = append(chains, c.zoneChains()...)
 	chains = append(chains,
 		chain{name: divertChain, hook: atPrerouting(), rules: c.divert()},
 		chain{name: "spoof", rules: spoof()},

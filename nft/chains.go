@@ -46,6 +46,7 @@ func (c Config) relay() []rule {
 		tuple := concat(source(f), udpPort("sport", 0), target(f), udpPort("dport", 2))
 		rules = append(rules, line(in{field: tuple, set: handbackSet + f.suffix()}, goTo(directChain)))
 	}
+	rules = append(rules, c.askZones()...)
 	for _, f := range families() {
 		rules = append(rules, line(beating(), transports(), toListener(f, GatewayPort), goTo("taken")))
 	}
@@ -76,7 +77,7 @@ func relayed() []rule {
 // dns takes a new question. One to the router itself gets no flow mark, so that
 // the router's own resolver may answer the same pair of ports later.
 func (c Config) dns() []rule {
-	var rules []rule
+	rules := c.askAboutQuestion()
 	for _, f := range families() {
 		rules = append(rules, line(beating(), is{fibTarget(), local()}, transports(), toListener(f, DNSPort), setMark{mark.Carried}, accept()))
 	}

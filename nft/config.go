@@ -31,6 +31,7 @@ type Config struct {
 	Interfaces  []Interface
 	Groups      []Group   // group 0 is that of clients no section matches
 	Members     []Members // in order: the first that matches decides
+	Zones       []Zone    // of the machine's firewall, as far as it refuses something
 	Router      bool      // the router's own flows are diverted, too, as those of a client of RouterGroup; then no interface may have the number 15
 	RouterGroup int
 	Forget      bool // a reload drops the addresses learned as direct: rules, groups or outbounds have changed

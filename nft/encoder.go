@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"slices"
+
 	"github.com/fairlead/fairlead/nft/mark"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -16,6 +18,7 @@ const firstRegister = unix.NFT_REG32_00
 type encoder struct {
 	batch       *batch
 	expressions [][]byte
+	met         []need // conditions that the rule has stated already
 	err         error
 }
 
@@ -50,6 +53,10 @@ func (e *encoder) anonymous(s set) (name string, id uint32) { return e.batch.ano
 // load reads the field into the first register, if what it needs is there.
 func (e *encoder) load(f field) {
 	for _, n := range f.needs {
+		if slices.ContainsFunc(e.met, n.same) {
+			continue
+		}
+		e.met = append(e.met, n)
 		e.add(&expr.Meta{Key: n.key, Register: firstRegister})
 		e.add(&expr.Cmp{Op: expr.CmpOpEq, Register: firstRegister, Data: n.value})
 	}

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -69,6 +70,9 @@ func families() []family { return []family{v4(), v6()} }
 // suffix tells the sets of both families apart: way4_g1, way6_g1.
 func (f family) suffix() string { return f.proto.text[len("ipv"):] }
 
+// version is that of the IP header.
+func (f family) version() uint8 { return f.suffix()[0] - '0' }
+
 func (f family) has(a netip.Addr) bool { return a.IsValid() && a.BitLen() == int(f.size)*8 }
 
 // field is what a rule reads from a packet into registers.
@@ -86,6 +90,8 @@ type need struct {
 	key   expr.MetaKey
 	value []byte
 }
+
+func (n need) same(m need) bool { return n.key == m.key && bytes.Equal(n.value, m.value) }
 
 // one is a field that a single expression loads.
 func one(name string, size uint32, load func(register uint32) expr.Any, needs ...need) field {
@@ -157,6 +163,8 @@ func target(f family) field {
 
 // Ports lie at the same place in the headers of TCP (RFC 9293) and UDP (RFC 768).
 func targetPort() field { return payload("th dport", expr.PayloadBaseTransportHeader, 2, 2) }
+
+func sourcePort() field { return payload("th sport", expr.PayloadBaseTransportHeader, 0, 2) }
 
 func udpPort(name string, offset uint32) field {
 	return payload("udp "+name, expr.PayloadBaseTransportHeader, offset, 2, needsTransport(udp()))

@@ -91,6 +91,24 @@ func ownToo() Config {
 	return c
 }
 
+// zoned has a firewall: a zone that may reach nothing, and one that a rule of each kind holds for.
+func zoned() Config {
+	c := family3()
+	ports := func(first, last uint16) []policy.PortRange { return []policy.PortRange{{First: first, Last: last}} }
+	tv := []policy.MAC{{2, 0, 0, 0, 0, 0x20}}
+	c.Zones = []Zone{
+		{Devices: []string{"br1"}, Forward: []Judgement{{Refuse: true}}, Input: []Judgement{{Proto: policy.UDP}, {Family: 6, Refuse: true}}},
+		{Devices: []string{"br0", "br0.10"}, Forward: []Judgement{
+			{MACs: Choice[policy.MAC]{Of: tv}, Proto: policy.TCP, TargetPorts: Choice[policy.PortRange]{Of: append(ports(80, 90), ports(85, 443)...)}},
+			{MACs: Choice[policy.MAC]{Not: tv}, SourcePorts: Choice[policy.PortRange]{Not: append(ports(1, 1), ports(65535, 65535)...)}, Refuse: true},
+			{Sources: Choice[netip.Prefix]{Of: prefixes("192.168.77.32/27", "192.168.77.5/32")}, Targets: Choice[netip.Prefix]{Not: prefixes("192.0.2.0/24", "2001:db8::/32")}, Refuse: true},
+			{Sources: Choice[netip.Prefix]{Of: prefixes("192.168.77.9/32"), Not: prefixes("2001:db8:77::9/128")}, MACs: Choice[policy.MAC]{Of: tv, Not: tv}, Family: 6, Refuse: true},
+			{Sources: Choice[netip.Prefix]{Of: prefixes("192.168.77.9/32")}, Targets: Choice[netip.Prefix]{Of: prefixes("2001:db8::/32")}, Refuse: true},
+		}},
+	}
+	return c
+}
+
 func configs() map[string]Config {
 	closed, v4only := house(), house()
 	closed.Closed = true
@@ -98,7 +116,7 @@ func configs() map[string]Config {
 	closedToo := ownToo()
 	closedToo.Closed, closedToo.RefuseIPv6 = true, true
 	return map[string]Config{"open": house(), "closed": closed, "noipv6": v4only, "groups": family3(), "interfaces": outwards(), "addresses": mapped(),
-		"router": ownToo(), "router-closed": closedToo}
+		"zones": zoned(), "router": ownToo(), "router-closed": closedToo}
 }
 
 func build(t testing.TB, c Config) *Ruleset {
