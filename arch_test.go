@@ -100,6 +100,8 @@ func forbidden() []arrow {
 			why: "sniffing is bytes in, name out"},
 		{from: []string{"openwrt/uci"}, to: everything,
 			why: "it reads a file format, whatever the file is about"},
+		{from: []string{"package/ipk", "package/apk", "package/payload"}, to: everything, except: []string{"package/payload"},
+			why: "packages are made of files, whatever is in them"},
 		{from: []string{"openwrt/"}, to: []string{"cmd/"},
 			why: "commands wire the adapters, not the other way round"},
 	}
