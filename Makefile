@@ -4,9 +4,10 @@
 GO       ?= go
 MODULE   := github.com/fairlead/fairlead
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILT    := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.built=$(BUILT)
-BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+BUILT    := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 0))
+STRIP    := -s -w
+LDFLAGS   = $(STRIP) -X main.version=$(VERSION) -X main.built=$(BUILT)
+BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 # FUZZTIME is what `make fuzz` gives each target, SHORTFUZZ what `make test` does:
 # a number of inputs, because a fuzzer whose time runs out in the midst of an
@@ -14,8 +15,10 @@ BUILD    := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFL
 FUZZTIME  ?= 1000000x
 SHORTFUZZ ?= 10000x
 
-# GOARCH and what follows it: GOARM for arm, GOMIPS for mips and mipsle.
-CROSS := mipsle/softfloat mips/softfloat arm/5 arm/6 arm/7 arm64 amd64 386 riscv64
+# mkpkg knows the builds for routers and the architectures that each serves. ARCH
+# chooses some: make ipk ARCH=mipsel_24kc. Without it all are made.
+MKPKG := SOURCE_DATE_EPOCH=$(BUILT) $(GO) run ./cmd/mkpkg
+ARCH  ?=
 
 # A router's binary has no demo, and of packages that no packet passes through
 # the functions are not copied into their callers: that saves six hundredths.
@@ -28,10 +31,14 @@ COLD := net/http net/http/... vendor/... github.com/vishvananda/... github.com/g
 	$(MODULE)/gateway/outbound $(MODULE)/gateway/device
 ROUTER := -tags router $(foreach p,$(COLD),-gcflags=$(p)=-l)
 
+# The tiny variant has no HTTPS and what needs it. TLS carries nothing but DNS
+# there, so its ciphers are cold, too.
+TINY := $(ROUTER) -tags router,tiny -gcflags=crypto/...=-l
+
 # The race detector needs a C compiler.
 RACE := $(shell $(GO) list -race runtime >/dev/null 2>&1 && echo -race)
 
-.PHONY: build demo test check fuzz cross clean
+.PHONY: build demo test check fuzz cross ipk apk size clean
 
 build:
 	$(BUILD) -o bin/fairlead ./cmd/fairlead
@@ -46,6 +53,7 @@ ifeq ($(RACE),)
 endif
 	$(GO) test $(RACE) $$($(GO) list ./... | grep -v '/cmd/fairlead$$')
 	$(GO) test $(RACE) ./cmd/fairlead # by itself: what others load the machine with looks like a slow daemon
+	$(GO) test -tags router,tiny -run Tiny ./openwrt/config # what the other tests do not build
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SHORTFUZZ)
 
 check:
@@ -63,17 +71,35 @@ fuzz:
 			{ echo "$$out"; exit 1; }; \
 	done
 
-# What the routers run, stripped, with its size.
+# What the routers run, stripped, with its size: the whole and the tiny variant.
+cross: VERSION = $(shell $(MKPKG) version)
 cross:
-	@printf '%-20s %12s %8s\n' target bytes MB
-	@for t in $(CROSS); do \
-		arch=$${t%%/*}; variant=; case $$t in */*) variant=$${t#*/};; esac; \
-		out=bin/fairlead-linux-$$(echo "$$t" | tr / -); \
-		case $$arch in arm) export GOARM=$$variant;; mips*) export GOMIPS=$$variant;; esac; \
-		GOOS=linux GOARCH=$$arch $(BUILD) $(ROUTER) -o "$$out" ./cmd/fairlead || exit 1; \
-		size=$$(wc -c <"$$out"); \
-		printf '%-20s %12d %8s\n' "linux/$$t" "$$size" "$$(echo "$$size" | awk '{ printf "%.2f", $$1 / 1e6 }')"; \
+	@builds=$$($(MKPKG) builds $(ARCH)) || exit 1; \
+	printf '%-40s %12s %8s\n' binary bytes MB; \
+	echo "$$builds" | while read -r name env; do \
+		export GOOS=linux $$env; \
+		$(BUILD) $(ROUTER) -o bin/fairlead-linux-$$name ./cmd/fairlead && \
+		$(BUILD) $(TINY) -o bin/fairlead-tiny-linux-$$name ./cmd/fairlead || exit 1; \
+		wc -c bin/fairlead-linux-$$name bin/fairlead-tiny-linux-$$name | \
+			awk '$$2 != "total" { printf "%-40s %12d %8.2f\n", $$2, $$1, $$1 / 1e6 }'; \
 	done
+
+# Packages for opkg (OpenWrt up to 24.10) and for apk (from 25.12 on), in bin/ipk
+# and bin/apk; the same bytes on every machine.
+ipk: cross
+	@$(MKPKG) ipk $(ARCH)
+
+apk: cross
+	@$(MKPKG) apk $(ARCH)
+
+# What packages take of a router's flash, and what takes it. Fails if one grew by
+# more than 3 % over package/sizes.txt; RECORD=1 writes that file anew.
+size: VERSION = $(shell $(MKPKG) version)
+size: ipk
+	@GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(BUILD) $(ROUTER) -ldflags '$(filter-out $(STRIP),$(LDFLAGS))' -o bin/fairlead-symbols ./cmd/fairlead
+	@GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(BUILD) $(TINY) -ldflags '$(filter-out $(STRIP),$(LDFLAGS))' -o bin/fairlead-tiny-symbols ./cmd/fairlead
+	@$(MKPKG) cost bin/fairlead-symbols bin/fairlead-tiny-symbols
+	@$(MKPKG) size $(if $(RECORD),record)
 
 clean:
 	rm -rf bin

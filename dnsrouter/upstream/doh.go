@@ -1,3 +1,5 @@
+//go:build !tiny
+
 package upstream
 
 import (
@@ -17,6 +19,9 @@ import (
 
 	"github.com/fairlead/fairlead/dnsrouter/wire"
 )
+
+// HasHTTPS says whether this build can ask servers of scheme https.
+const HasHTTPS = true
 
 // mediaType is that of a DNS message (RFC 8484 section 6).
 const mediaType = "application/dns-message"

@@ -76,6 +76,9 @@ func usualPort(scheme string) (uint16, error) {
 	case "tls":
 		return 853, nil
 	case "https":
+		if !upstream.HasHTTPS {
+			return 0, errors.New("this build has no HTTPS, so no servers of scheme https: take tls, or install the package fairlead in place of fairlead-tiny")
+		}
 		return 443, nil
 	case "quic", "h3":
 		return 0, fmt.Errorf("this build has no QUIC, so no servers of scheme %s", scheme)
