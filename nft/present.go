@@ -85,18 +85,4 @@ func (r *Ruleset) hasSets(objects []netlink.Message) bool {
 	return true
 }
 
-func setName(m netlink.Message) string {
-	if len(m.Data) < 4 { // struct nfgenmsg
-		return ""
-	}
-	ad, err := netlink.NewAttributeDecoder(m.Data[4:])
-	if err != nil {
-		return ""
-	}
-	for ad.Next() {
-		if ad.Type() == unix.NFTA_SET_NAME {
-			return ad.String()
-		}
-	}
-	return ""
-}
+func setName(m netlink.Message) string { return attributeText(m, unix.NFTA_SET_NAME) }
