@@ -137,7 +137,7 @@ func (r *Router) fetch(ctx context.Context, plan *running, q *question, src sour
 	}
 	defer r.inFlight.leave(q.device.Addr)
 	r.count.upstream.Add(1)
-	answer, err := exchange(ctx, plan.Plan, src, upstream.Question{
+	answer, err := r.exchange(ctx, plan.Plan, src, upstream.Question{
 		Name: strings.Clone(q.name), Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD,
 	})
 	if err != nil {

@@ -1,73 +1,190 @@
 package dnsrouter
 
 import (
+	"context"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/dnsrouter/wire"
 )
 
-// localTTL is the life of an answer from hosts and leases in seconds: a lease
-// can change at any time.
-const localTTL = 10
+const (
+	// localTTL is the life of an answer from hosts and leases in seconds: a lease
+	// can change at any time.
+	localTTL = 10
+	// maxAliases bounds how many aliases lead to a name: they could be a circle.
+	maxAliases = 8
+)
+
+// Host is what is known of one name of this network.
+type Host struct {
+	Addrs   []netip.Addr
+	Alias   string // the name that it stands for (CNAME); empty: none
+	Records []Record
+}
+
+// Record is a record of a local name that is neither address nor alias. Data is
+// in wire form, without compressed names.
+type Record struct {
+	Type uint16
+	Data []byte
+}
+
+// LocalRules are what holds for names of this network beside what is known of
+// each. Domains are lower-case, without dots around. The zero LocalRules add
+// nothing.
+type LocalRules struct {
+	Domains  []string // exist in this network only, as Config.LocalDomain does
+	Localise bool     // of several IPv4 addresses, those of the asker's own subnet are given
+
+	RebindDomains  []string // answers may have private addresses, as for Config.RebindDomains
+	RebindLoopback bool     // any answer may have loopback addresses
+
+	// KeepsPlain and KeepsReverse say that the Neighbour asks nobody else for
+	// names without a dot, and for those of private addresses. Of Domains it
+	// never does.
+	KeepsPlain, KeepsReverse bool
+}
+
+// mayBePrivate tells names whose answers may have private addresses.
+func (l *LocalRules) mayBePrivate(name string) bool { return underAny(name, l.RebindDomains) }
+
+func (r *Router) localRules() *LocalRules {
+	if r.deps.Local == nil {
+		return &r.noRules
+	}
+	return r.deps.Local.Rules()
+}
 
 // local answers names that are this network's own or special (RFC 6761, RFC
 // 6303): they are neither faked nor sent on. Nil means that the name is none.
-func (r *Router) local(plan *Plan, q *question) []byte {
+func (r *Router) local(ctx context.Context, plan *Plan, q *question, from netip.Addr) ([]byte, error) {
 	if prefix, ok := wire.ReversePrefix(q.Name()); ok {
-		return r.reverse(plan, q, prefix)
-	}
-	if addrs, ok := r.localAddrs(q.name); ok {
-		return q.addresses(addrs)
+		return r.reverse(ctx, plan, q, prefix, from)
 	}
 	switch {
 	case under(q.name, "localhost"):
-		return q.addresses([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()})
-	case q.name == "resolver.arpa", strings.HasSuffix(q.name, ".resolver.arpa"):
-		return r.noData(q) // RFC 9462: we offer no encrypted resolver of our own
-	case IsLocal(q.name, plan.Config.LocalDomain):
-		return q.negative(wire.RcodeNXDomain)
+		return q.addresses([]netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}), nil
+	case under(q.name, "resolver.arpa"):
+		return r.noData(q), nil // RFC 9462: we offer no encrypted resolver of our own
 	}
-	return nil
+	rules := r.localRules()
+	ours := IsLocal(q.name, plan.Config.LocalDomain, rules.Domains)
+	if h, ok := r.localHost(q.name); ok && (ours || h.answers(q.Type)) {
+		return r.host(q, h, from), nil
+	}
+	if !ours {
+		return nil, nil
+	}
+	if underAny(q.name, rules.Domains) || rules.KeepsPlain && strings.IndexByte(q.name, '.') < 0 {
+		return r.askNeighbour(ctx, plan, q, from)
+	}
+	return q.negative(wire.RcodeNXDomain), nil
 }
 
-func (r *Router) localAddrs(name string) ([]netip.Addr, bool) {
+func (r *Router) localHost(name string) (Host, bool) {
 	if r.deps.Local == nil {
-		return nil, false
+		return Host{}, false
 	}
-	return r.deps.Local.Addrs(name)
+	return r.deps.Local.Host(name)
 }
 
-// addresses answers a name whose addresses we know, with those of the type asked.
+// answers says whether a name elsewhere is answered from here: one that has an
+// address here is, whatever is asked of it, and else the records that there are.
+func (h Host) answers(qtype uint16) bool {
+	return len(h.Addrs) > 0 || h.Alias != "" || slices.ContainsFunc(h.Records, func(r Record) bool { return r.Type == qtype })
+}
+
+// host answers a name that we know, with what there is of the type asked.
+func (r *Router) host(q *question, h Host, from netip.Addr) []byte {
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
+	reply.Authoritative()
+	for range maxAliases {
+		if h.Alias == "" || reply.CNAME(localTTL, h.Alias) != nil {
+			break
+		}
+		target, known := r.localHost(h.Alias)
+		if q.Type == wire.TypeCNAME || !known {
+			return q.finish(&reply)
+		}
+		h = target
+	}
+	return q.give(&reply, h, r.near(h, from))
+}
+
+// addresses answers a name whose addresses we know.
 func (q *question) addresses(addrs []netip.Addr) []byte {
 	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
 	reply.Authoritative()
+	return q.give(&reply, Host{Addrs: addrs}, netip.Prefix{})
+}
+
+// give completes a reply with what there is of the type asked. Of IPv4 addresses
+// only those within near are given, if that is valid.
+func (q *question) give(reply *wire.Reply, h Host, near netip.Prefix) []byte {
 	found := false
-	for _, a := range addrs {
-		if a.Is4() && q.Type == wire.TypeA || a.Is6() && q.Type == wire.TypeAAAA {
+	for _, a := range h.Addrs {
+		if a.Is4() && q.Type == wire.TypeA && (!near.IsValid() || near.Contains(a)) || a.Is6() && q.Type == wire.TypeAAAA {
 			reply.Addr(localTTL, a)
+			found = true
+		}
+	}
+	for _, rr := range h.Records {
+		if rr.Type == q.Type {
+			reply.Record(rr.Type, localTTL, rr.Data)
 			found = true
 		}
 	}
 	if !found {
 		reply.Negative(negativeTTL)
 	}
-	return q.finish(&reply)
+	return q.finish(reply)
+}
+
+// near is the asker's own subnet, if the name has an address in it and only
+// such ones are to be given.
+func (r *Router) near(h Host, from netip.Addr) netip.Prefix {
+	if len(h.Addrs) < 2 || r.deps.Subnet == nil || !r.localRules().Localise {
+		return netip.Prefix{}
+	}
+	subnet, ok := r.deps.Subnet(from)
+	if !ok || !slices.ContainsFunc(h.Addrs, subnet.Contains) || !subnet.Addr().Is4() {
+		return netip.Prefix{}
+	}
+	return subnet
 }
 
 // reverse answers for addresses of this network, of private ones and of the
 // fakeip ranges. Other reverse names are like any name: nil.
-func (r *Router) reverse(plan *Plan, q *question, prefix netip.Prefix) []byte {
+func (r *Router) reverse(ctx context.Context, plan *Plan, q *question, prefix netip.Prefix, from netip.Addr) ([]byte, error) {
 	if r.deps.Local != nil && prefix.IsSingleIP() {
 		if name, ok := r.deps.Local.NameOf(prefix.Addr()); ok {
-			return q.pointer(name)
+			return q.pointer(name), nil
 		}
 	}
-	own := plan.Config.Fake4.Overlaps(prefix) || plan.Config.Fake6.Overlaps(prefix)
-	if prefix.Bits() == 0 || !own && !wire.IsPrivate(prefix.Addr()) {
-		return nil
+	switch {
+	case prefix.Bits() == 0:
+		return nil, nil
+	case plan.Config.Fake4.Overlaps(prefix), plan.Config.Fake6.Overlaps(prefix):
+	case wire.IsPrivate(prefix.Addr()):
+		if r.localRules().KeepsReverse {
+			return r.askNeighbour(ctx, plan, q, from)
+		}
+	case !r.onLAN(prefix):
+		return nil, nil
 	}
-	return q.negative(wire.RcodeNXDomain)
+	return q.negative(wire.RcodeNXDomain), nil
+}
+
+// onLAN tells the networks of the LAN, which may be public ones: who lives
+// there is nobody's business.
+func (r *Router) onLAN(prefix netip.Prefix) bool {
+	if r.deps.Subnet == nil {
+		return false
+	}
+	subnet, ok := r.deps.Subnet(prefix.Addr())
+	return ok && subnet.Bits() <= prefix.Bits()
 }
 
 func (q *question) pointer(name string) []byte {
@@ -83,9 +200,9 @@ func (q *question) pointer(name string) []byte {
 }
 
 // IsLocal tells the names that are never sent on: special ones, those without a
-// dot, and those of the local domain, which may be empty.
-func IsLocal(name, domain string) bool {
-	return isSpecial(name) || strings.IndexByte(name, '.') < 0 || domain != "" && under(name, domain)
+// dot, and those of the local domain, which may be empty, and of further ones.
+func IsLocal(name, domain string, more []string) bool {
+	return isSpecial(name) || strings.IndexByte(name, '.') < 0 || domain != "" && under(name, domain) || underAny(name, more)
 }
 
 // isSpecial tells the names that exist in no public DNS: special-use domain
@@ -98,6 +215,15 @@ func isSpecial(name string) bool {
 		return true
 	}
 	return under(name, "home.arpa")
+}
+
+func underAny(name string, domains []string) bool {
+	for _, d := range domains {
+		if under(name, d) {
+			return true
+		}
+	}
+	return false
 }
 
 func under(name, domain string) bool {

@@ -135,7 +135,7 @@ func (r *Router) ask(ctx context.Context, plan *running, q *question, src source
 	if err != nil {
 		return answer, err
 	}
-	others, err := otherFamily(ctx, plan.Plan, q, src)
+	others, err := r.otherFamily(ctx, plan.Plan, q, src)
 	if err != nil {
 		return answer, err
 	}
@@ -152,7 +152,7 @@ func (r *Router) ask(ctx context.Context, plan *running, q *question, src source
 
 // otherFamily gives the addresses of the family that was not asked for, if a
 // rule compares both: it sends the name one way, whichever address is dialled.
-func otherFamily(ctx context.Context, plan *Plan, q *question, src source) ([]netip.Addr, error) {
+func (r *Router) otherFamily(ctx context.Context, plan *Plan, q *question, src source) ([]netip.Addr, error) {
 	other := wire.TypeA
 	switch {
 	case !src.both, q.Type != wire.TypeA && q.Type != wire.TypeAAAA:
@@ -162,12 +162,12 @@ func otherFamily(ctx context.Context, plan *Plan, q *question, src source) ([]ne
 	case q.Type == wire.TypeA:
 		other = wire.TypeAAAA
 	}
-	answer, err := exchange(ctx, plan, src, upstream.Question{Name: strings.Clone(q.name), Type: other, Class: q.Class})
+	answer, err := r.exchange(ctx, plan, src, upstream.Question{Name: strings.Clone(q.name), Type: other, Class: q.Class})
 	return answer.Addrs, err
 }
 
 // exchange asks one upstream and takes out of its answer what does not belong.
-func exchange(ctx context.Context, plan *Plan, src source, ask upstream.Question) (wire.Scrubbed, error) {
+func (r *Router) exchange(ctx context.Context, plan *Plan, src source, ask upstream.Question) (wire.Scrubbed, error) {
 	u, ok := plan.Upstreams[src.upstream]
 	if !ok {
 		return wire.Scrubbed{}, fmt.Errorf("no upstream %q is running", src.upstream)
@@ -182,19 +182,20 @@ func exchange(ctx context.Context, plan *Plan, src source, ask upstream.Question
 	if err != nil {
 		return wire.Scrubbed{}, fmt.Errorf("reading the answer of upstream %s for %s: %w", src.upstream, ask.Name, err)
 	}
-	return response.Scrub(nil, plan.filter(ask.Name, src.direct))
+	return response.Scrub(nil, plan.filter(r.localRules(), ask.Name, src.direct))
 }
 
 // filter takes out of answers: addresses that no public name may have (DNS
 // rebinding), hints, which could lead around what the kernel was told of, and
 // ech where the name must be seen in the hello. Fake addresses are never
 // anybody's real ones.
-func (p *Plan) filter(name string, direct bool) wire.Filter {
+func (p *Plan) filter(local *LocalRules, name string, direct bool) wire.Filter {
 	cfg := &p.Config
-	rebind := cfg.RebindProtection && !slices.ContainsFunc(cfg.RebindDomains, func(d policy.Pattern) bool { return d.Match(name) })
+	rebind := cfg.RebindProtection && !local.mayBePrivate(name) &&
+		!slices.ContainsFunc(cfg.RebindDomains, func(d policy.Pattern) bool { return d.Match(name) })
 	return wire.Filter{
 		Drop: func(a netip.Addr) bool {
-			return cfg.Fake4.Contains(a) || cfg.Fake6.Contains(a) || rebind && wire.IsPrivate(a)
+			return p.isFake(a) || rebind && wire.IsPrivate(a) && !(local.RebindLoopback && a.IsLoopback())
 		},
 		StripHints: true,
 		StripECH:   !direct,
@@ -225,11 +226,11 @@ func (r *Router) Resolve(ctx context.Context, upstreamName, host string) ([]neti
 	go func() {
 		var res result
 		if plan.Config.IPv6 {
-			res.answer, res.err = exchange(ctx, plan, src, upstream.Question{Name: host, Type: wire.TypeAAAA, Class: wire.ClassIN})
+			res.answer, res.err = r.exchange(ctx, plan, src, upstream.Question{Name: host, Type: wire.TypeAAAA, Class: wire.ClassIN})
 		}
 		v6 <- res
 	}()
-	answer, err := exchange(ctx, plan, src, upstream.Question{Name: host, Type: wire.TypeA, Class: wire.ClassIN})
+	answer, err := r.exchange(ctx, plan, src, upstream.Question{Name: host, Type: wire.TypeA, Class: wire.ClassIN})
 	second := <-v6
 	addrs := append(answer.Addrs, second.answer.Addrs...)
 	if len(addrs) == 0 && err != nil {

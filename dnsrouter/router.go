@@ -49,8 +49,9 @@ type Exchanger interface {
 
 // Local knows the names of this network: hosts and leases.
 type Local interface {
-	Addrs(name string) (addrs []netip.Addr, ok bool)
+	Host(name string) (h Host, ok bool)
 	NameOf(addr netip.Addr) (name string, ok bool)
+	Rules() *LocalRules
 }
 
 // Devices identifies who asks. Known does so without waiting, if it can.
@@ -68,9 +69,10 @@ type Plan struct {
 	Upstreams     map[string]Exchanger // every upstream that the policy can name
 	Learns        []bool               // by policy.Client: whether the kernel has a way map for it
 	Interfaces    map[string]Way       // ways of interface outbounds
+	Neighbour     Neighbour            // may be nil
 }
 
-// Deps is what a Router works with. Local and Own may be nil.
+// Deps is what a Router works with. Local, Own and Subnet may be nil.
 type Deps struct {
 	Pool    *fakeip.Pool
 	Ways    WaySink
@@ -80,7 +82,10 @@ type Deps struct {
 	// Own tells the addresses of the router itself. It is given real answers
 	// only: a fake one that a service of its holds would fail with us.
 	Own func(netip.Addr) bool
-	Log *slog.Logger
+	// Subnet gives the prefix of the LAN that an address lies in; ok is false for
+	// addresses elsewhere.
+	Subnet func(netip.Addr) (prefix netip.Prefix, ok bool)
+	Log    *slog.Logger
 }
 
 // running is a Plan in use. It has a cache of its own, because an answer can
@@ -102,6 +107,7 @@ type Router struct {
 	history  *History
 	inFlight *places
 	count    counters
+	noRules  LocalRules // where Local is nil
 }
 
 type counters struct{ queries, fake, cached, upstream, refused atomic.Int64 }

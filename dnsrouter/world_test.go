@@ -104,11 +104,11 @@ func record(text string) dns.RR {
 // homeNames are the names of the tests' network.
 type homeNames map[string]netip.Addr
 
-func (n homeNames) Addrs(name string) ([]netip.Addr, bool) {
+func (n homeNames) Host(name string) (Host, bool) {
 	if addr, ok := n[name]; ok {
-		return []netip.Addr{addr}, true
+		return Host{Addrs: []netip.Addr{addr}}, true
 	}
-	return nil, false
+	return Host{}, false
 }
 
 func (n homeNames) NameOf(addr netip.Addr) (string, bool) {
@@ -119,6 +119,10 @@ func (n homeNames) NameOf(addr netip.Addr) (string, bool) {
 	}
 	return "", false
 }
+
+func (homeNames) Rules() *LocalRules { return &usualRules }
+
+var usualRules LocalRules
 
 // byAddress identifies devices by their last octet.
 type byAddress struct{}

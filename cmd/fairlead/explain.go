@@ -37,6 +37,7 @@ type subject struct {
 	port    uint16
 	proto   policy.Proto
 	unknown policy.Unknown
+	local   bool // the name is this network's own
 }
 
 func explainCommand(e env, args []string) int {
@@ -73,10 +74,13 @@ func explain(file, who, what string) (explanation, error) {
 	if err != nil {
 		return explanation{}, err
 	}
-	client, err := findClient(gen, who, device.New(lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, log), log))
+	names := lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, log)
+	client, err := findClient(gen, who, device.New(names, log))
 	if err != nil {
 		return explanation{}, err
 	}
+	_, known := names.Host(s.name)
+	s.local = known || dnsrouter.IsLocal(s.name, cfg.DNS.LocalDomain, names.Rules().Domains)
 	return gen.explain(client, s), nil
 }
 
@@ -142,7 +146,7 @@ func (g *generation) explain(client policy.Client, s subject) explanation {
 		x.off(s, g.cfg.Policy.LocalUpstream)
 	case s.addr.IsValid():
 		x.address(g, client, s)
-	case dnsrouter.IsLocal(s.name, g.cfg.DNS.LocalDomain):
+	case s.local:
 		x.Rule, x.Outbound, x.Path = "local", "direct", "kernel"
 		x.say("the name belongs to this network or to no public DNS at all: it is answered from hosts and leases, and never sent on")
 	case g.cfg.DNS.Canaries && dnsrouter.IsCanary(s.name):

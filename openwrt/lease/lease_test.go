@@ -2,11 +2,14 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fairlead/fairlead/gateway/policy"
@@ -15,7 +18,7 @@ import (
 func bookOf(t *testing.T, leases, hosts string) (*Book, Paths) {
 	t.Helper()
 	dir := t.TempDir()
-	p := Paths{Leases: []string{filepath.Join(dir, "leases")}, Hosts: []string{filepath.Join(dir, "hosts")}}
+	p := Paths{Leases: []string{filepath.Join(dir, "leases")}, Hosts: []string{filepath.Join(dir, "hosts")}, DHCP: filepath.Join(dir, "dhcp")}
 	write(t, p.Leases[0], leases)
 	if err := os.Mkdir(p.Hosts[0], 0o700); err != nil {
 		t.Fatal(err)
@@ -37,8 +40,8 @@ func TestALeaseGivesNameAddressAndPointer(t *testing.T) {
 	b, _ := bookOf(t, "1700000000 02:00:00:00:00:02 192.168.77.12 AppleTV *\n", "")
 	want := []netip.Addr{netip.MustParseAddr("192.168.77.12")}
 	for _, name := range []string{"appletv", "appletv.lan"} {
-		if got, ok := b.Addrs(name); !ok || !slices.Equal(got, want) {
-			t.Errorf("Addrs(%q) = %v, %v, want %v", name, got, ok, want)
+		if got, ok := b.Host(name); !ok || !slices.Equal(got.Addrs, want) {
+			t.Errorf("Host(%q) = %v, %v, want %v", name, got, ok, want)
 		}
 	}
 	if got, _ := b.NameOf(want[0]); got != "appletv.lan" {
@@ -55,17 +58,90 @@ func TestALeaseGivesNameAddressAndPointer(t *testing.T) {
 	}
 }
 
-func TestHostileAndLoopbackNamesAreNotTaken(t *testing.T) {
-	b, _ := bookOf(t, "1 02:00:00:00:00:02 192.168.77.12 localhost *\n1 02:00:00:00:00:03 192.168.77.13 a$(b) *\n1 02:00:00:00:00:04 192.168.77.14 * *\n",
-		"127.0.0.1 router\n::1 ip6-localhost\n192.168.77.20 nas.home-of.example nas # comment\n")
-	for _, name := range []string{"localhost", "a$(b)", "*", "router", "ip6-localhost", "comment"} {
-		if got, ok := b.Addrs(name); ok {
-			t.Errorf("Addrs(%q) = %v, want none", name, got)
+func TestAHostileLeaseHasNoEffectOutsideTheLocalDomain(t *testing.T) {
+	long := strings.Repeat("a", 64)
+	var leases strings.Builder
+	for i, name := range []string{"localhost", "wpad", "isatap", "a$(b)", "*", long, "-x", "_ldap", "google.com", "bank.example.", "local"} {
+		fmt.Fprintf(&leases, "1 02:00:00:00:01:%02x 192.168.77.%d %s *\n", i, 100+i, name)
+	}
+	b, _ := bookOf(t, leases.String(), "")
+	want := []string{"bank", "bank.lan", "google", "google.lan"}
+	if got := slices.Sorted(maps.Keys(b.entries.Load().byName)); !slices.Equal(got, want) {
+		t.Errorf("the names are %q, want %q: one label each, and none that means something to others", got, want)
+	}
+}
+
+func TestALeaseDoesNotTakeTheNameOfAHostsFile(t *testing.T) {
+	b, _ := bookOf(t, "1 02:00:00:00:00:02 192.168.77.12 nas *\n", "192.168.77.20 nas.example nas # comment\n0.0.0.0 ads.example\n")
+	for name, want := range map[string]string{"nas": "192.168.77.20", "nas.lan": "192.168.77.20", "nas.example": "192.168.77.20", "ads.example": "0.0.0.0"} {
+		if got, _ := b.Host(name); len(got.Addrs) != 1 || got.Addrs[0].String() != want {
+			t.Errorf("Host(%q) = %v, want %s", name, got.Addrs, want)
 		}
 	}
-	if got, ok := b.Addrs("nas.lan"); !ok {
-		t.Errorf("Addrs(nas.lan) = %v, want the address of the hosts file", got)
+	if name, ok := b.NameOf(netip.MustParseAddr("192.168.77.12")); ok {
+		t.Errorf("the lease is called %s, want no name", name)
 	}
+	if got, ok := b.Host("comment"); ok {
+		t.Errorf("Host(comment) = %v, want none", got)
+	}
+}
+
+func TestTheDevicesOfOdhcpdAreKnownByBothGenerationsOfItsFiles(t *testing.T) {
+	for what, files := range map[string]map[string]string{
+		"hosts in the lease file": {
+			"odhcpd": "192.168.77.30\ttv.lan\ttv\n# br-lan 020000000002 ipv4 tv 1700000000 c0a84d1e 32 192.168.77.30/32\n" +
+				"fd00::30\ttv.lan\ttv\n# br-lan 00010001 5f3a tv 1700000000 1a2 128 fd00::30/128\nfd00::66\twpad.lan\twpad\n",
+		},
+		"hosts apart": {
+			"odhcpd.hosts.br-lan": "192.168.77.30\ttv.lan\ttv\nfd00::30\ttv.lan\ttv\n",
+			"../odhcpd.leases":    "# br-lan 020000000002 ipv4 tv 1700000000 c0a84d1e 32 192.168.77.30/32\n",
+		},
+	} {
+		b, p := bookOf(t, "", "")
+		for name, text := range files {
+			write(t, filepath.Join(p.Hosts[0], name), text)
+		}
+		write(t, p.DHCP, "config dnsmasq\n\toption domain lan\n\toption expandhosts 1\nconfig odhcpd\n\toption leasefile "+
+			filepath.Join(p.Hosts[0], "../odhcpd.leases")+"\n\toption hostsdir "+p.Hosts[0]+"\n")
+		b = NewBook(p, "", b.log)
+		want := []netip.Addr{netip.MustParseAddr("192.168.77.30"), netip.MustParseAddr("fd00::30")}
+		if got, _ := b.Host("tv.lan"); !slices.Equal(got.Addrs, want) {
+			t.Errorf("%s: Host(tv.lan) = %v, want %v", what, got.Addrs, want)
+		}
+		if got := b.MACs("tv"); !slices.Equal(got, []policy.MAC{tvMAC}) {
+			t.Errorf("%s: MACs(tv) = %v, want %v", what, got, tvMAC)
+		}
+		if _, ok := b.Host("wpad"); ok {
+			t.Errorf("%s: a device is called wpad, want none", what)
+		}
+	}
+}
+
+func TestTooManyNamesAreNotRead(t *testing.T) {
+	var hosts strings.Builder
+	for i := range maxNames {
+		fmt.Fprintf(&hosts, "0.0.0.0 n%d\n", i)
+	}
+	b, _ := bookOf(t, "", hosts.String())
+	if got := len(b.entries.Load().byName); got != maxNames {
+		t.Errorf("there are %d names, want the first %d", got, maxNames)
+	}
+}
+
+func FuzzReadingTakesAnyFiles(f *testing.F) {
+	f.Add("1 02:00:00:00:00:02 192.168.77.12 tv *\n", "# br-lan 020000000002 ipv4 tv 1 c0a84d1e 32 192.168.77.30/32\n", "config cname\n\toption cname a\n\toption target b\n")
+	f.Fuzz(func(t *testing.T, leases, odhcpd, config string) {
+		dir := t.TempDir()
+		p := Paths{Leases: []string{filepath.Join(dir, "leases")}, Hosts: []string{filepath.Join(dir, "odhcpd")}, DHCP: filepath.Join(dir, "dhcp")}
+		write(t, p.Leases[0], leases)
+		write(t, p.Hosts[0], odhcpd)
+		write(t, p.DHCP, config)
+		for name := range NewBook(p, "lan", slog.New(slog.DiscardHandler)).entries.Load().byName {
+			if !isName(name) {
+				t.Errorf("there is a name %q, want none that is no host name", name)
+			}
+		}
+	})
 }
 
 func TestAChangedFileIsReadAgain(t *testing.T) {
@@ -79,8 +155,8 @@ func TestAChangedFileIsReadAgain(t *testing.T) {
 	}()
 	write(t, p.Leases[0], "1 02:00:00:00:00:02 192.168.77.12 tv *\n")
 	<-changed
-	if _, ok := b.Addrs("tv.lan"); !ok {
-		t.Error("Addrs(tv.lan) is unknown after the lease file changed")
+	if _, ok := b.Host("tv.lan"); !ok {
+		t.Error("Host(tv.lan) is unknown after the lease file changed")
 	}
 	cancel()
 	<-done
