@@ -3,16 +3,17 @@ package dnsrouter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter/cache"
-	"github.com/fairlead/fairlead/dnsrouter/upstream"
 	"github.com/fairlead/fairlead/dnsrouter/wire"
 	"github.com/fairlead/fairlead/gateway/policy"
 )
+
+// fakeText tells those who look why the address is none that they know.
+const fakeText = "stands for the name"
 
 // fake answers with the addresses that stand for the name. HTTPS and SVCB
 // records, which could carry real addresses, do not exist for a faked name. With
@@ -21,7 +22,7 @@ import (
 func (r *Router) fake(ctx context.Context, plan *running, q *question, ways policy.Ways) ([]byte, error) {
 	if q.Type != wire.TypeA && q.Type != wire.TypeAAAA {
 		r.count.fake.Add(1)
-		return r.noData(q), nil
+		return q.withheld(), nil
 	}
 	addr, ok, err := r.assign(q)
 	switch {
@@ -29,11 +30,11 @@ func (r *Router) fake(ctx context.Context, plan *running, q *question, ways poli
 		return nil, err
 	case err != nil:
 		r.log.Warn("telling the kernel of a fake address", "name", q.name, "err", err)
-		return q.failed(wire.EDENetwork, "the kernel could not be told of the address"), nil
+		return q.failed(wire.EDEOther, "the kernel could not be told of the address"), nil
 	case !ok:
 		return r.real(ctx, plan, q, source{upstream: ways.Upstream})
 	case !addr.IsValid():
-		return r.noData(q), nil
+		return q.withheld(), nil
 	}
 	if plan.kernelWay(ways) >= FirstInterface {
 		if reply, err := r.lead(ctx, plan, q, ways.Upstream, addr); reply != nil || err != nil {
@@ -42,6 +43,7 @@ func (r *Router) fake(ctx context.Context, plan *running, q *question, ways poli
 	}
 	r.count.fake.Add(1)
 	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
+	reply.EDE(wire.EDEForged, fakeText)
 	reply.Addr(plan.Config.FakeTTL, addr)
 	return q.finish(&reply), nil
 }
@@ -85,7 +87,7 @@ func (r *Router) lead(ctx context.Context, plan *running, q *question, upstreamN
 		return nil, err
 	case err != nil:
 		r.log.Debug("resolving for an interface", "name", q.name, "err", err)
-		return q.failed(wire.EDENetwork, "upstream "+upstreamName+" gave no answer"), nil
+		return q.failed(reason(err), "upstream "+upstreamName+" gave no answer"), nil
 	case len(addrs) == 0:
 		return q.negative(rcode), nil
 	case r.reals.stands(fake, q.name, addrs, way):
@@ -95,7 +97,7 @@ func (r *Router) lead(ctx context.Context, plan *running, q *question, upstreamN
 	}
 	if err := r.reals.set(fake, strings.Clone(q.name), addrs, way); err != nil {
 		r.log.Warn("telling the kernel of a fake address", "name", q.name, "err", err)
-		return q.failed(wire.EDENetwork, "the kernel could not be told of the address"), nil
+		return q.failed(wire.EDEOther, "the kernel could not be told of the address"), nil
 	}
 	return nil, nil
 }
@@ -106,45 +108,26 @@ const unseen = 1 << 15
 // behind gives the real addresses of a faked name, of the type that is asked
 // for. They stay between the upstream and the kernel.
 func (r *Router) behind(ctx context.Context, plan *running, q *question, upstreamName string) (addrs []netip.Addr, rcode uint16, err error) {
-	key := q.cacheKey(uint16(q.client) | unseen)
 	now := time.Now()
-	stored, state := plan.cache.Get(key, nil, now)
-	if state == cache.Fresh {
+	view := uint16(q.client) | unseen
+	state := q.recall(plan.cache, view, now)
+	failed := q.failure(plan.cache, view, now)
+	switch {
+	case state == cache.Fresh, state == cache.Ending, state == cache.Stale && failed == cache.Fresh:
 		r.count.cached.Add(1)
-		return appendAddrs(nil, stored), wire.Rcode(stored), nil
-	}
-	if q.hurry {
+		return appendAddrs(nil, q.out), wire.Rcode(q.out), nil
+	case failed == cache.Fresh:
+		return nil, 0, errLately
+	case q.hurry:
 		return nil, 0, errLater
 	}
-	answer, err := r.fetch(ctx, plan, q, source{upstream: upstreamName})
-	if err != nil {
-		if state == cache.Stale {
-			return appendAddrs(nil, stored), wire.Rcode(stored), nil
-		}
-		return nil, 0, err
+	answer, err := r.fetch(ctx, plan, q, source{upstream: upstreamName}, view)
+	switch {
+	case err == nil:
+		q.keep(plan.cache, view, answer, plan.Config.ServeStale, now)
+		return answer.Addrs, answer.Rcode, nil
+	case state == cache.Stale:
+		return appendAddrs(nil, q.out), wire.Rcode(q.out), nil
 	}
-	if answer.TTL > 0 {
-		plan.cache.Put(key, answer.Msg, answer.TTLs, time.Duration(answer.TTL)*time.Second, plan.Config.ServeStale, now)
-	}
-	return answer.Addrs, answer.Rcode, nil
-}
-
-// fetch has the question answered by its upstream, if the client has a place
-// among those that wait, and cleans the answer.
-func (r *Router) fetch(ctx context.Context, plan *running, q *question, src source) (wire.Scrubbed, error) {
-	if !r.inFlight.enter(q.device.Addr) {
-		return wire.Scrubbed{}, errBusy
-	}
-	defer r.inFlight.leave(q.device.Addr)
-	r.count.upstream.Add(1)
-	answer, err := r.exchange(ctx, plan.Plan, src, upstream.Question{
-		Name: strings.Clone(q.name), Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD,
-	})
-	if err != nil {
-		return answer, err
-	}
-	if answer.Rcode != wire.RcodeSuccess && answer.Rcode != wire.RcodeNXDomain {
-		return answer, fmt.Errorf("upstream %s failed with code %d", src.upstream, answer.Rcode)
-	}
-	return answer, nil
+	return nil, 0, err
 }

@@ -81,7 +81,7 @@ func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]by
 	case ways.AllReject:
 		return r.rejected(plan.Plan, q), nil
 	case q.Type == wire.TypeAAAA && !plan.Config.IPv6:
-		return r.noData(q), nil
+		return q.withheld(), nil
 	case ways.AllDirect:
 		return r.real(ctx, plan, q, source{upstream: ways.Upstream, direct: true})
 	case mode == policy.FakeIP && carriesAddress(q.Type) && !plan.Policy.RealName(q.name):
@@ -173,6 +173,14 @@ func (r *Router) rejected(plan *Plan, q *question) []byte {
 const negativeTTL = 10
 
 func (r *Router) noData(q *question) []byte { return q.negative(wire.RcodeSuccess) }
+
+// withheld is that there is no such data, of a name that may well have some.
+func (q *question) withheld() []byte {
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
+	reply.EDE(wire.EDEForged, "")
+	reply.Negative(negativeTTL)
+	return q.finish(&reply)
+}
 
 func (q *question) negative(rcode uint16) []byte {
 	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, rcode)

@@ -267,15 +267,6 @@ func TestAnUpstreamThatIsNotRunningIsAFailure(t *testing.T) {
 	l.unasked()
 }
 
-func TestAFailureOfTheServerIsNotKept(t *testing.T) {
-	l := newLAN(t, nil)
-	answer := l.remote.answer
-	l.remote.answer = func(m *dns.Msg, _ upstreamQuestion) { m.Rcode = dns.RcodeServerFailure }
-	l.rcode(l.ask(tv, "www.node.example", dns.TypeA), dns.RcodeServerFailure)
-	l.remote.answer = answer
-	l.rcode(l.ask(tv, "www.node.example", dns.TypeA), dns.RcodeSuccess)
-}
-
 func TestAFlowsNameIsResolvedWithoutLearningIt(t *testing.T) {
 	l := newLAN(t, nil)
 	l.remote.answer = says("@ 60 IN A 203.0.113.9", "@ 60 IN AAAA 2001:db8::9").answer

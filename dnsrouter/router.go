@@ -92,10 +92,13 @@ type Deps struct {
 // come after the next plan, which might not have asked that upstream.
 type running struct {
 	*Plan
-	cache *cache.Cache
+	cache    *cache.Cache
+	renewing *renewals
 }
 
-func newRunning(plan *Plan) *running { return &running{plan, cache.New(plan.Config.CacheBytes)} }
+func newRunning(plan *Plan) *running {
+	return &running{plan, cache.New(plan.Config.CacheBytes), newRenewals()}
+}
 
 // Router answers the questions of clients by the current Plan.
 type Router struct {

@@ -37,9 +37,19 @@ type State uint8
 
 // The states of an answer.
 const (
-	Miss  State = iota // there is none, or only one too old for any use
-	Fresh              // may be given
-	Stale              // may be given if a new one is not to be had (RFC 8767)
+	Miss   State = iota // there is none, or only one too old for any use
+	Fresh               // may be given
+	Ending              // may be given, but is asked for often and ends soon: it should be renewed
+	Stale               // may be given if a new one is not to be had (RFC 8767)
+)
+
+const (
+	// hot is how often an answer was found before, for it to be Ending when the
+	// last tenth of its life begins. It is found so many times again before it
+	// is Ending once more, in case that nobody could renew it.
+	hot = 3
+	// shortLife is a life of milliseconds that is not worth renewing early.
+	shortLife = 10_000
 )
 
 // staleTTL is the TTL of every record of a stale answer, in seconds, as
@@ -134,6 +144,18 @@ func (c *Cache) Get(k Key, dst []byte, now time.Time) ([]byte, State) {
 	key := k.append(buf[:0])
 	s, hash := c.find(key)
 	return s.get(hash, key, dst, c.millisecond(now))
+}
+
+// Peek tells what Get would find, without counting as asking for it: Fresh,
+// Stale or Miss.
+func (c *Cache) Peek(k Key, now time.Time) State {
+	if len(c.shards) == 0 || len(k.Name) > maxName {
+		return Miss
+	}
+	var buf [maxKey]byte
+	key := k.append(buf[:0])
+	s, hash := c.find(key)
+	return s.peek(hash, key, c.millisecond(now))
 }
 
 // Flush forgets every answer.

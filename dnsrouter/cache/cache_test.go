@@ -176,6 +176,41 @@ func TestAnAnswerThatIsAskedForOutlivesOthers(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatIsAskedForOftenIsRenewedBeforeItEnds(t *testing.T) {
+	for _, tt := range []struct {
+		what  string
+		life  time.Duration
+		times int // it was asked for before
+		after time.Duration
+		want  State
+	}{
+		{"in its last tenth", 100 * time.Second, 3, 90 * time.Second, Ending},
+		{"before that", 100 * time.Second, 3, 89 * time.Second, Fresh},
+		{"asked for seldom", 100 * time.Second, 2, 90 * time.Second, Fresh},
+		{"too old already", 100 * time.Second, 3, 100 * time.Second, Stale},
+		{"of a short life", 9 * time.Second, 3, 8900 * time.Millisecond, Fresh},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			c := New(1 << 16)
+			now := c.start
+			msg, at := response(120, 100)
+			c.Put(key("n"), msg, at, tt.life, time.Hour, now)
+			for range tt.times {
+				c.Get(key("n"), nil, now)
+			}
+			if got := c.Peek(key("n"), now.Add(tt.after)); got != tt.want && tt.want != Ending {
+				t.Errorf("Peek: state = %d, want %d", got, tt.want)
+			}
+			if _, got := c.Get(key("n"), nil, now.Add(tt.after)); got != tt.want {
+				t.Errorf("state = %d, want %d", got, tt.want)
+			}
+			if _, got := c.Get(key("n"), nil, now.Add(tt.after)); got == Ending && tt.want == Ending {
+				t.Error("it is ending twice in a row, so two would renew it")
+			}
+		})
+	}
+}
+
 func TestFlushForgetsEverything(t *testing.T) {
 	now := time.Now()
 	c := New(1 << 20)
@@ -262,6 +297,9 @@ func TestRandomOperationsAgreeWithAMap(t *testing.T) {
 					model[id] = m
 				default:
 					got, state := c.Get(k, nil, now)
+					if state == Ending {
+						state = Fresh
+					}
 					want, wantState := model[id].want(now)
 					if state == Miss && tt.evicts {
 						continue

@@ -14,7 +14,7 @@ import (
 //	20  msg     uint16  length
 //	22  ttls    uint16  number
 //	24  key     uint16  length
-//	26  asked   uint8   1: found by Get since it came to this place
+//	26  asked   uint8   how often Get found it since it came to this place, or was last Ending; 255: or more
 //	27  key, ttls (uint16 each), msg
 //
 // Integers are big-endian, at whatever alignment.
@@ -102,6 +102,20 @@ func (e entry) state(now int64) (State, int64) {
 	return Miss, age
 }
 
+// ask counts that Get found the entry at its age, and says whether it is
+// Ending.
+func (e entry) ask(age int64) (ending bool) {
+	fresh := int64(binary.BigEndian.Uint32(e[12:]))
+	if e[askedAt] >= hot && fresh >= shortLife && age >= fresh-fresh/10 && age < fresh {
+		e[askedAt] = 1
+		return true
+	}
+	if e[askedAt] < 255 {
+		e[askedAt]++
+	}
+	return false
+}
+
 // appendMessage appends the message as it may be given at its age.
 func (e entry) appendMessage(dst []byte, state State, age int64) []byte {
 	start, at := len(dst), e.messageAt()
@@ -110,7 +124,7 @@ func (e entry) appendMessage(dst []byte, state State, age int64) []byte {
 	for at -= 2; at >= entryHead+len(e.key()); at -= 2 {
 		field := msg[binary.BigEndian.Uint16(e[at:]):]
 		ttl := uint32(staleTTL)
-		if state == Fresh {
+		if state != Stale {
 			ttl = binary.BigEndian.Uint32(field)
 			ttl = max(1, ttl-min(ttl, seconds))
 		}

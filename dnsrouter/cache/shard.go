@@ -53,8 +53,21 @@ func (s *shard) get(hash uint32, key, dst []byte, now int64) ([]byte, State) {
 	case Stale:
 		s.stats.Stale++
 	}
-	e[askedAt] = 1
+	if e.ask(age) {
+		state = Ending
+	}
 	return e.appendMessage(dst, state, age), state
+}
+
+func (s *shard) peek(hash uint32, key []byte, now int64) State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, found := s.find(hash, key)
+	if !found {
+		return Miss
+	}
+	state, _ := s.entry(i).state(now)
+	return state
 }
 
 func (s *shard) put(a answer) {

@@ -48,6 +48,14 @@ func IsTruncated(msg []byte) bool { return msg[2]&bitTC != 0 }
 // SetTruncated sets TC in a message of at least header length.
 func SetTruncated(msg []byte) { msg[2] |= bitTC }
 
+// SetType changes the type in the question of a message that Response.Scrub
+// made: that there is no such name is true of every type.
+func SetType(msg []byte, typ uint16) {
+	if end := nameEnd(msg, HeaderLen); end > 0 && end+4 <= len(msg) {
+		put16(msg, end, typ)
+	}
+}
+
 // Rcode is the response code of a message of at least header length, without
 // the upper bits.
 func Rcode(msg []byte) uint16 { return uint16(msg[3] & 0xf) }

@@ -10,6 +10,10 @@ import (
 // among them those with the highest bit set (RFC 8767 section 4).
 const MaxTTL uint32 = 86400
 
+// MaxNegativeTTL is the longest life of an answer that there is no such name or
+// no such data, in seconds: the longest that RFC 2308 section 5 found to work well.
+const MaxNegativeTTL uint32 = 3 * 3600
+
 // Filter says what Scrub takes out beside what does not belong. The zero Filter
 // takes out nothing more.
 type Filter struct {
@@ -19,6 +23,10 @@ type Filter struct {
 
 	StripECH   bool // parameter ech of HTTPS and SVCB records
 	StripHints bool // their parameters ipv4hint and ipv6hint
+
+	// StripDNSSEC takes out the records of DNSSEC that were not asked for: who
+	// does not set DO wants none (RFC 4035 section 3.2.1).
+	StripDNSSEC bool
 }
 
 // Scrubbed is an answer fit to be stored and given to clients.
@@ -29,6 +37,7 @@ type Scrubbed struct {
 	TTL      uint32       // seconds that it may be kept; of negative answers as RFC 2308 section 5 says, 0 without SOA
 	Rcode    uint16
 	Negative bool // no such name or no such data
+	NoName   bool // there is no such name as was asked for, nor an alias of it: true of every type
 	Dropped  int  // records that Filter took out or changed
 }
 
@@ -71,7 +80,7 @@ func (s *scrubber) answer() {
 		if rr.Section != Answer {
 			return
 		}
-		if len(s.pack.msg()) > MaxMessage || !s.answers(rr) {
+		if len(s.pack.msg()) > MaxMessage || !s.answers(rr) || s.f.StripDNSSEC && s.unasked(rr) {
 			continue
 		}
 		s.copy(rr)
@@ -106,6 +115,11 @@ func (s *scrubber) answers(rr Record) bool {
 	return false
 }
 
+// unasked tells the signatures that the question was not for.
+func (s *scrubber) unasked(rr Record) bool {
+	return rr.Type == TypeRRSIG && s.r.Type != TypeRRSIG && s.r.Type != TypeANY
+}
+
 // authority copies what proves or bounds a negative answer. Name servers go: no
 // client needs them, and forgers like them.
 func (s *scrubber) authority() {
@@ -119,9 +133,10 @@ func (s *scrubber) authority() {
 		case rr.Type == TypeSOA:
 			if negative && !s.soa && within(s.r.Msg, s.chain.last(), rr.Name) {
 				s.soa = true
-				rr.TTL = min(rr.TTL, get32(s.r.Msg, rr.End-4)) // MINIMUM is the last field
+				rr.TTL = min(rr.TTL, get32(s.r.Msg, rr.End-4), MaxNegativeTTL) // MINIMUM is the last field
 				s.copy(rr)
 			}
+		case s.f.StripDNSSEC:
 		case rr.Type == TypeNSEC, rr.Type == TypeNSEC3, s.signs(rr, TypeSOA, TypeNSEC, TypeNSEC3):
 			s.copy(rr)
 		}
@@ -181,6 +196,7 @@ func (s *scrubber) note(rr Record, at int, addr netip.Addr) {
 func (s *scrubber) finish() Scrubbed {
 	s.out.Msg, s.out.Rcode = s.pack.msg(), s.r.Rcode
 	s.out.Msg[2] &^= bitTC
+	s.out.NoName = s.out.Rcode == RcodeNXDomain && get16(s.out.Msg, atAN) == 0
 	if s.out.Negative && !s.soa {
 		s.out.TTL = 0
 	}

@@ -75,8 +75,10 @@ const (
 
 // Codes of extended errors (RFC 8914 section 4) that a router has a use for.
 const (
+	EDEOther         uint16 = 0  // none of the others; the text says it
 	EDEStale         uint16 = 3  // a stale answer
 	EDEForged        uint16 = 4  // changed by policy
+	EDECachedError   uint16 = 13 // it failed a moment ago
 	EDEBlocked       uint16 = 15 // blocked by the operator
 	EDEFiltered      uint16 = 17 // filtered as the client asked
 	EDEStaleNXDomain uint16 = 19
