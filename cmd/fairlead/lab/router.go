@@ -17,9 +17,12 @@ import (
 
 // serveRouter makes the router what it is without fairlead: IPv4 is
 // masqueraded on the WAN, and port 53 answers what the ISP answers.
-func (w *World) serveRouter() error {
+func (w *World) serveRouter(resolver bool) error {
 	if err := masquerade(w.Router); err != nil {
 		return fmt.Errorf("masquerading on %s: %w", WAN, err)
+	}
+	if !resolver {
+		return nil
 	}
 	f := &forwarder{ns: w.Router, upstream: netip.AddrPortFrom(w.At.ISP.V4, 53)}
 	w.later(f.close)

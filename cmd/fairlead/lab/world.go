@@ -45,6 +45,8 @@ type Options struct {
 	Domestic []string
 	// TTL is that of all answers, in seconds; 300 if 0.
 	TTL uint32
+	// NoResolver leaves port 53 of the router to somebody else.
+	NoResolver bool
 }
 
 // World is a running lab:
@@ -100,7 +102,7 @@ func (w *World) build(o Options) (err error) {
 	if err := w.serveDNS(zone, certificate); err != nil {
 		return err
 	}
-	if err := w.serveRouter(); err != nil {
+	if err := w.serveRouter(!o.NoResolver); err != nil {
 		return err
 	}
 	w.proxy = newProxy(w.Node, w.At.Node, zone.honest)
