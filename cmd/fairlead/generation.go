@@ -29,6 +29,7 @@ type generation struct {
 	networks  networks         // OpenWrt's, with their Linux interfaces
 	devices   []string         // Linux interfaces served
 	sections  []policy.Section // of clients, with their networks resolved
+	zones     []nft.Zone       // what the machine's firewall refuses
 	policy    *policy.Policy
 	outbounds map[string]gateway.Outbound
 	upstreams map[string]*upstream.Upstream
@@ -62,6 +63,7 @@ func newGeneration(cfg *config.Config, resolve resolver, log *slog.Logger) (*gen
 		c.Devices = networks.devices(c.Devices, cfg.ClientNetworks[i], log)
 	}
 	g.sections, g.policy = pcfg.Clients, policy.New(pcfg)
+	g.zones = g.zonesNow(bookOf(cfg), log)
 	g.outbounds = newOutbounds(cfg, resolve)
 	g.upstreams, err = newUpstreams(cfg, g.outbounds, log)
 	return g, err
@@ -177,7 +179,7 @@ func (g *generation) ruleset(home []netip.Prefix, names *lease.Book) (*nft.Rules
 		LAN: g.devices, Home: home,
 		Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6,
 		Closed: g.cfg.Closed, RefuseIPv6: !g.cfg.IPv6, RefuseDoT: g.cfg.BlockDoT,
-		Members: g.members(names), Router: g.cfg.Router,
+		Members: g.members(names), Zones: g.zones, Router: g.cfg.Router,
 	}
 	numbers := interfaceNumbers(g.cfg)
 	for _, o := range g.cfg.Outbounds {

@@ -35,6 +35,7 @@ type Finding struct {
 type Case struct {
 	Devices    []string  // LAN interfaces served
 	Interfaces []string  // devices of interface outbounds
+	Firewall   []string  // what of the machine's firewall does not hold for flows that are carried
 	Running    bool      // a gateway runs with this configuration
 	Built      time.Time // when this program was made; zero: unknown
 	Kernel     Kernel
@@ -64,7 +65,7 @@ func Examine(c Case) []Finding {
 	var all []Finding
 	for _, look := range []func(Case) []Finding{
 		features, conntrack, forwarding, bridges, validMark, reversePath,
-		rivals, clashes, offload, devices, resolver, clock,
+		rivals, clashes, offload, devices, resolver, clock, unseen,
 	} {
 		all = append(all, look(c)...)
 	}
@@ -244,6 +245,15 @@ func resolver(c Case) []Finding {
 	}
 	return one("no-resolver", Warning, "nothing answers DNS on this router beside fairlead",
 		"let dnsmasq run: it answers the next question if fairlead stops")
+}
+
+// unseen: flows that the gateway carries do not pass the chain forward.
+func unseen(c Case) []Finding {
+	var all []Finding
+	for _, what := range c.Firewall {
+		all = append(all, one("firewall-unseen", Warning, what, "see docs/openwrt-firewall.md; option mode 'off' of a client section leaves a device to the firewall alone")...)
+	}
+	return all
 }
 
 func clock(c Case) []Finding {

@@ -1,0 +1,72 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// maxSize bounds each of the files that are read, in bytes.
+const maxSize = 1 << 20
+
+// Book reads the configuration again when it has changed. Its zero value with a
+// Dir is ready to use; its method must not be called by several goroutines at a time.
+type Book struct {
+	Dir string // of firewall and system, /etc/config on a router
+
+	stamp string // of what was read last
+	last  *Firewall
+}
+
+// Look gives the firewall as it is configured now: nil where there is none,
+// which is every machine but a router with OpenWrt. It costs a stat(2) of each
+// file while they do not change. After an error, which is said once, the last one
+// stays in use.
+func (b *Book) Look() (*Firewall, error) {
+	stamp := stampOf(b.path("firewall")) + stampOf(b.path("system"))
+	if stamp == b.stamp {
+		return b.last, nil
+	}
+	b.stamp = stamp
+	text, err := read(b.path("firewall"))
+	if errors.Is(err, fs.ErrNotExist) {
+		b.last = nil
+		return nil, nil
+	}
+	if err != nil {
+		return b.last, fmt.Errorf("reading the firewall's configuration: %w", err)
+	}
+	system, err := read(b.path("system"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return b.last, fmt.Errorf("reading the time zone: %w", err)
+	}
+	b.last = Parse(text, system)
+	return b.last, nil
+}
+
+func (b *Book) path(name string) string { return filepath.Join(b.Dir, name) }
+
+// stampOf changes whenever the file is written, replaced, added or removed.
+func stampOf(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "none;"
+	}
+	return fmt.Sprintf("%d %d;", info.ModTime().UnixNano(), info.Size())
+}
+
+func read(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err == nil && len(text) > maxSize {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxSize)
+	}
+	return string(text), err
+}
