@@ -80,7 +80,8 @@ type Upstream struct {
 // flight is one question under way and those who wait for it.
 type flight struct {
 	cancel  context.CancelFunc
-	waiters int // guarded by Upstream.mu
+	before  []*flight // those for the same records that were under way first
+	waiters int       // guarded by Upstream.mu
 
 	done   chan struct{} // closed when the fields below are set
 	answer []byte
@@ -151,7 +152,7 @@ func (u *Upstream) join(q Question) (*flight, error) {
 		return nil, ErrBusy
 	}
 	ctx, cancel := context.WithTimeout(u.env.ctx, totalTime)
-	f := &flight{cancel: cancel, waiters: 1, done: make(chan struct{})}
+	f := &flight{cancel: cancel, before: u.alike(q), waiters: 1, done: make(chan struct{})}
 	u.flights[q] = f
 	u.env.running.Go(func() { u.fly(ctx, q, f) })
 	return f, nil
@@ -170,7 +171,29 @@ func (u *Upstream) leave(q Question, f *flight) {
 	}
 }
 
+// alike are the flights for the same records as a question with other flags.
+func (u *Upstream) alike(q Question) (others []*flight) {
+	for _, do := range []bool{false, true} {
+		for _, cd := range []bool{false, true} {
+			q.DO, q.CD = do, cd
+			if f := u.flights[q]; f != nil {
+				others = append(others, f)
+			}
+		}
+	}
+	return others
+}
+
+// fly asks once the flights before it have ended: of several questions under
+// way for the same records, a forger would only have to hit any one.
 func (u *Upstream) fly(ctx context.Context, q Question, f *flight) {
+	for _, other := range f.before {
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+		}
+	}
+	f.before = nil
 	f.answer, f.err = u.hedge(ctx, q)
 	if f.err != nil {
 		u.env.count.failed.Add(1)
