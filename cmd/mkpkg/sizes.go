@@ -131,8 +131,8 @@ func within(most, sizes map[string]size, percent int, advice string) error {
 			is, most int
 		}{{"package", s.packed, m.packed}, {"files", s.installed, m.installed}} {
 			if bound := part.most + part.most*percent/100; part.is > bound {
-				errs = append(errs, fmt.Errorf("the %s of %s have %d bytes, and %d are allowed (%d and %d %%): %s",
-					part.what, name, part.is, bound, part.most, percent, advice))
+				errs = append(errs, fmt.Errorf("%s, its %s: %d bytes, and %d are allowed (%d and %d %%): %s",
+					name, part.what, part.is, bound, part.most, percent, advice))
 			}
 		}
 	}
