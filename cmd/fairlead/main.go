@@ -38,6 +38,7 @@ func commands() []command {
 		{"clients", "[--json]", "list the devices of the LAN, and which section each belongs to", clientsCommand},
 		{"reload", "", "make the running gateway read its configuration again", reloadCommand},
 		{"doctor", "[--json]", "look for what on this machine will break the gateway", doctorCommand},
+		{"support", "", "write a report to send to whoever helps, without what is private", supportCommand},
 		{"guard", "", "close or open the way of the LAN, as on_failure says, while no gateway runs", guardCommand},
 		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},
 		{"migrate", "", "print the commands of uci batch that rewrite what an older version wrote", migrateCommand},
