@@ -28,7 +28,7 @@ type source struct {
 // ask has the question answered by its upstream, cleans the answer, tells the
 // kernel of its addresses, and keeps it.
 func (r *Router) ask(ctx context.Context, plan *running, q *question, src source) (wire.Scrubbed, error) {
-	view := uint16(q.client)
+	view := q.view()
 	answer, err := r.fetch(ctx, plan, q, src, view)
 	if err != nil {
 		return answer, err
@@ -121,7 +121,7 @@ func (p *Plan) filter(local *LocalRules, ask upstream.Question, direct bool) wir
 
 // learn tells the kernel of the addresses that clients are about to be given.
 func (r *Router) learn(plan *Plan, q *question, addrs []netip.Addr, ttl time.Duration, now time.Time, others ...netip.Addr) error {
-	if len(addrs) == 0 || plan.Policy.Mode(q.client) == policy.Off {
+	if len(addrs) == 0 || q.stranger || plan.Policy.Mode(q.client) == policy.Off {
 		return nil
 	}
 	return r.learned.answer(q.client, q.name, addrs, ttl, now, others...)

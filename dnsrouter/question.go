@@ -21,6 +21,10 @@ type question struct {
 	limit  int    // octets that the reply may have
 	out    []byte // where the reply is built
 
+	// stranger says that the asker's packets are not diverted, though it is no
+	// client whose mode is off.
+	stranger bool
+
 	// hurry says that the asker cannot wait: an answer that needs the kernel or
 	// the network is errLater instead.
 	hurry bool
@@ -55,6 +59,7 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 		return nil, errLater
 	}
 	q.client = plan.Policy.Client(q.device)
+	q.stranger = r.deps.Stranger != nil && r.deps.Stranger(from)
 	return r.byPolicy(ctx, plan, q)
 }
 
@@ -93,6 +98,9 @@ func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]by
 
 // mode is how the names that the client asks for are answered.
 func (r *Router) mode(plan *Plan, q *question) policy.Mode {
+	if q.stranger {
+		return policy.Off
+	}
 	mode := plan.Policy.Mode(q.client)
 	if mode == policy.FakeIP && r.deps.Own != nil && r.deps.Own(q.device.Addr) {
 		return policy.RealIP

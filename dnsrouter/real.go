@@ -28,7 +28,7 @@ var (
 // It never asks another upstream.
 func (r *Router) real(ctx context.Context, plan *running, q *question, src source) ([]byte, error) {
 	now := time.Now()
-	view := uint16(q.client)
+	view := q.view()
 	state := q.recall(plan.cache, view, now)
 	switch state {
 	case cache.Ending:
@@ -105,7 +105,7 @@ func (r *Router) rememberStored(plan *Plan, q *question, now time.Time) {
 }
 
 func (r *Router) remember(plan *Plan, q *question, addrs []netip.Addr, ttl time.Duration, now time.Time) {
-	if len(addrs) > 0 && plan.Policy.Mode(q.client) != policy.Off {
+	if len(addrs) > 0 && !q.stranger && plan.Policy.Mode(q.client) != policy.Off {
 		r.history.record(q.device, q.name, addrs, ttl, now)
 	}
 }

@@ -27,6 +27,17 @@ const (
 // 2308 section 5). No question is for it.
 const everyType = 0
 
+// strangers is the view of those whose packets are not diverted: no client's.
+const strangers = unseen - 1
+
+// view is whom an answer is good for.
+func (q *question) view() uint16 {
+	if q.stranger {
+		return strangers
+	}
+	return uint16(q.client)
+}
+
 // cacheKey keys by view: a client never sees what another view's way told.
 func (q *question) cacheKey(view uint16) cache.Key {
 	var flags uint8

@@ -54,13 +54,13 @@ func (r *renewals) leave(key string) {
 // renew asks the question's own upstream again and keeps its answer, while
 // nobody has to wait for it; nil if that is too much now.
 func (r *Router) renew(ctx context.Context, plan *running, q *question, src source) *renewal {
-	k := q.cacheKey(uint16(q.client))
+	k := q.cacheKey(q.view())
 	key := string(append(binary.BigEndian.AppendUint16([]byte{byte(k.View >> 8), byte(k.View), k.Flags}, k.Type), k.Name...))
 	n, first := plan.renewing.enter(key)
 	if !first {
 		return n
 	}
-	again := &question{Query: q.Query, device: q.device, client: q.client}
+	again := &question{Query: q.Query, device: q.device, client: q.client, stranger: q.stranger}
 	again.name = viewOf(again.Name())
 	go func() {
 		defer plan.renewing.leave(key)

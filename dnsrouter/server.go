@@ -30,6 +30,13 @@ type Packets interface {
 	Close() error
 }
 
+// Streams are the connections by which questions come over TCP: a
+// net.TCPListener.
+type Streams interface {
+	Accept() (net.Conn, error)
+	Close() error
+}
+
 // Sender sends a reply from the server that the client asked.
 type Sender interface {
 	Send(payload []byte, from, to netip.AddrPort) error
@@ -86,14 +93,14 @@ func (r *Router) reply(out Sender, reply []byte, server, client netip.AddrPort) 
 }
 
 // ServeTCP answers questions over TCP (RFC 7766) until ctx ends.
-func (r *Router) ServeTCP(ctx context.Context, l *net.TCPListener) error {
+func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	seats := newPlaces(maxTCP, maxTCPEach)
 	for {
-		c, err := l.AcceptTCP()
+		c, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -121,7 +128,7 @@ func (r *Router) ServeTCP(ctx context.Context, l *net.TCPListener) error {
 }
 
 // converse answers the questions of one connection in turn.
-func (r *Router) converse(ctx context.Context, c *net.TCPConn, client netip.Addr) {
+func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
@@ -145,7 +152,7 @@ func (r *Router) converse(ctx context.Context, c *net.TCPConn, client netip.Addr
 }
 
 // readMessage reads one message behind its length (RFC 1035 section 4.2.2).
-func readMessage(c *net.TCPConn, buf []byte) ([]byte, error) {
+func readMessage(c net.Conn, buf []byte) ([]byte, error) {
 	var size [2]byte
 	c.SetReadDeadline(time.Now().Add(tcpIdle))
 	if _, err := io.ReadFull(c, size[:]); err != nil {
@@ -160,7 +167,7 @@ func readMessage(c *net.TCPConn, buf []byte) ([]byte, error) {
 	return buf[:n], err
 }
 
-func writeMessage(c *net.TCPConn, msg []byte) error {
+func writeMessage(c net.Conn, msg []byte) error {
 	framed := make([]byte, 2+len(msg))
 	binary.BigEndian.PutUint16(framed, uint16(len(msg)))
 	copy(framed[2:], msg)
