@@ -57,6 +57,7 @@ type daemon struct {
 	gateway   *gateway.Gateway
 	hurts     hurts
 	own       ownAddresses
+	machine   *machine
 	hup       chan os.Signal // SIGHUP, caught from the start on: unheard it would end the process
 
 	mu       sync.Mutex // guards the fields below, and makes changes one at a time
@@ -182,7 +183,8 @@ func fakeKeep(cfg *config.Config) time.Duration {
 func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 	d.names = lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, d.log)
 	d.devices = device.New(d.names, d.log)
-	if d.gen, err = newGeneration(cfg, d.resolve, d.log); err != nil {
+	d.machine = newMachine(cfg, d.resolve, d.own.has, d.log)
+	if d.gen, err = newGeneration(cfg, d.machine, d.log); err != nil {
 		return err
 	}
 	d.router = dnsrouter.New(dnsrouter.Deps{

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
 	"github.com/fairlead/fairlead/openwrt/lease"
+	"github.com/fairlead/fairlead/openwrt/ubus"
 )
 
 // generation is everything that one reading of the configuration leads to. It
@@ -48,10 +49,25 @@ func (t through) LookupHost(ctx context.Context, host string) ([]netip.Addr, err
 	return t.resolve(ctx, t.upstream, host)
 }
 
-// newGeneration prepares a generation from a valid configuration. Names that
-// its outbounds have to dial are asked of resolve.
-func newGeneration(cfg *config.Config, resolve resolver, log *slog.Logger) (*generation, error) {
-	networks, err := readNetworks(filepath.Join(filepath.Dir(cfg.File), "network"))
+// machine is what a generation asks of the machine that it is on.
+type machine struct {
+	netifd  *netifd
+	wan     *wan
+	resolve resolver // of names that outbounds have to dial; nil: nothing is dialled
+}
+
+func newMachine(cfg *config.Config, resolve resolver, own func(netip.Addr) bool, log *slog.Logger) *machine {
+	n := &netifd{socket: ubus.Socket, file: filepath.Join(filepath.Dir(cfg.File), "network"), log: log}
+	return &machine{netifd: n, wan: newWAN(n.resolvers, own), resolve: resolve}
+}
+
+// newGeneration prepares a generation from a valid configuration. Without a
+// machine it is one to be looked at, not to run.
+func newGeneration(cfg *config.Config, on *machine, log *slog.Logger) (*generation, error) {
+	if on == nil {
+		on = newMachine(cfg, nil, func(netip.Addr) bool { return false }, log)
+	}
+	networks, err := on.netifd.networks()
 	if err != nil {
 		return nil, err
 	}
@@ -64,23 +80,23 @@ func newGeneration(cfg *config.Config, resolve resolver, log *slog.Logger) (*gen
 	}
 	g.sections, g.policy = pcfg.Clients, policy.New(pcfg)
 	g.zones = g.zonesNow(bookOf(cfg), log)
-	g.outbounds = newOutbounds(cfg, resolve)
-	g.upstreams, err = newUpstreams(cfg, g.outbounds, log)
+	g.outbounds = newOutbounds(cfg, on)
+	g.upstreams, err = newUpstreams(cfg, g.outbounds, on.wan, log)
 	return g, err
 }
 
 // newOutbounds makes every outbound that flows can be dialled through.
-func newOutbounds(cfg *config.Config, resolve resolver) map[string]gateway.Outbound {
-	direct := outbound.NewDirect(mark.Own, through{resolve, cfg.Policy.LocalUpstream})
+func newOutbounds(cfg *config.Config, on *machine) map[string]gateway.Outbound {
+	direct := outbound.NewDirect(mark.Own, through{on.resolve, cfg.Policy.LocalUpstream})
 	all := map[string]gateway.Outbound{"direct": direct}
 	numbers := interfaceNumbers(cfg)
 	for _, o := range cfg.Outbounds {
 		switch o.Type {
 		case "interface":
 			m, _ := mark.Interface(numbers[o.Name] - mark.FirstInterface)
-			all[o.Name] = outbound.NewInterface(o.Device, m, through{resolve, or(o.Upstream, cfg.Policy.RemoteUpstream)})
+			all[o.Name] = outbound.NewInterface(o.Device, m, through{on.resolve, or(o.Upstream, cfg.Policy.RemoteUpstream)})
 		case "socks5":
-			all[o.Name] = outbound.NewSOCKS5(o, mark.Own, outbound.NewBootstrap(bootstrapOf(cfg, o), mark.Own))
+			all[o.Name] = outbound.NewSOCKS5(o, mark.Own, outbound.NewBootstrap(bootstrapOf(cfg, o, on.wan), mark.Own))
 		}
 	}
 	return all
@@ -100,24 +116,24 @@ func interfaceNumbers(cfg *config.Config) map[string]int {
 
 // bootstrapOf gives the servers that resolve a node's name: its own list, else
 // the local upstream's.
-func bootstrapOf(cfg *config.Config, o outbound.Config) []netip.AddrPort {
+func bootstrapOf(cfg *config.Config, o outbound.Config, w *wan) func() []netip.AddrPort {
 	if len(o.Bootstrap) > 0 {
-		return o.Bootstrap
+		return func() []netip.AddrPort { return o.Bootstrap }
 	}
 	for _, u := range cfg.Upstreams {
 		if u.Name == cfg.Policy.LocalUpstream {
-			return addressesOf(u)
+			return func() []netip.AddrPort { return addressesOf(u, w) }
 		}
 	}
-	return wanResolvers()
+	return w.resolvers
 }
 
-func addressesOf(u upstream.Config) []netip.AddrPort {
+func addressesOf(u upstream.Config, w *wan) []netip.AddrPort {
 	var list []netip.AddrPort
 	for _, s := range u.Servers {
 		switch {
 		case s.Scheme == "auto":
-			list = append(list, wanResolvers()...)
+			list = append(list, w.resolvers()...)
 		case s.Addr.Addr().IsValid():
 			list = append(list, s.Addr)
 		}
@@ -126,7 +142,7 @@ func addressesOf(u upstream.Config) []netip.AddrPort {
 }
 
 // newUpstreams makes every upstream, and `auto`, each on its outbound.
-func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, log *slog.Logger) (map[string]*upstream.Upstream, error) {
+func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, w *wan, log *slog.Logger) (map[string]*upstream.Upstream, error) {
 	declared := append([]upstream.Config{{
 		Name: "auto", Outbound: "direct", Servers: []upstream.Server{{Scheme: "auto"}},
 	}}, cfg.Upstreams...)
@@ -138,7 +154,7 @@ func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, log
 		}
 		_, node := out.(*outbound.SOCKS5)
 		all[u.Name] = upstream.New(u, out, upstream.Options{
-			Log: log, TLS: &tls.Config{Time: notBeforeBuild}, Auto: wanResolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node,
+			Log: log, TLS: &tls.Config{Time: notBeforeBuild}, Auto: w.resolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node,
 		})
 	}
 	return all, nil

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -59,41 +57,4 @@ func (n networks) devices(devices, names []string, log *slog.Logger) []string {
 		}
 	}
 	return all
-}
-
-// resolvConfs are where the WAN's own resolvers are found: what netifd collects
-// on OpenWrt, and what everybody else has.
-func resolvConfs() []string {
-	return []string{"/tmp/resolv.conf.d/resolv.conf.auto", "/etc/resolv.conf"}
-}
-
-// wanResolvers gives the resolvers that the WAN announced. They are read with
-// each use, because they change with the link. A loopback address would be
-// this router itself.
-func wanResolvers() []netip.AddrPort {
-	for _, path := range resolvConfs() {
-		if list := nameservers(path); len(list) > 0 {
-			return list
-		}
-	}
-	return nil
-}
-
-func nameservers(path string) []netip.AddrPort {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	var list []netip.AddrPort
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || fields[0] != "nameserver" {
-			continue
-		}
-		if addr, err := netip.ParseAddr(fields[1]); err == nil && !addr.IsLoopback() {
-			list = append(list, netip.AddrPortFrom(addr.Unmap(), 53))
-		}
-	}
-	return list
 }

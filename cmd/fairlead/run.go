@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os/signal"
 	"runtime/debug"
 	"sync"
@@ -110,7 +111,7 @@ func (d *daemon) end(parts *sync.WaitGroup) {
 func (d *daemon) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{
 		d.beat, d.watchTable, healing(d.hurts.table, d.healTable), d.watchRoutes, healing(d.hurts.routes, d.healRoutes), d.examine, d.watchSignals, d.control,
-		d.followFirewall,
+		d.followFirewall, d.watchNetworks,
 		d.devices.Serve, d.gateway.Sweep, d.router.Sweep,
 		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
 	}
@@ -173,24 +174,51 @@ func (d *daemon) reload(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return errors.New("the daemon is stopping")
 	}
-	old := d.gen
-	if err := changeable(old.cfg, cfg); err != nil {
+	if err := changeable(d.gen.cfg, cfg); err != nil {
 		return err
 	}
-	next, err := newGeneration(cfg, d.resolve, d.log)
+	if err := d.adopt(cfg); err != nil {
+		return err
+	}
+	d.fights = fights{}
+	d.log.Info("reloaded", "file", d.file, "warnings", len(cfg.Warnings))
+	return nil
+}
+
+// adopt goes over to a configuration, or to the machine as it is now. Whatever
+// fails, the old generation stays in use. The caller holds the lock.
+func (d *daemon) adopt(cfg *config.Config) error {
+	old := d.gen
+	next, err := newGeneration(cfg, d.machine, d.log)
 	if err != nil {
 		return err
 	}
+	home, err := d.carryOver(next)
+	if err != nil {
+		next.close()
+		return err
+	}
+	d.gateway.SetPlan(next.gatewayPlan())
+	d.gen, d.home = next, home
+	d.pool.SetKeep(fakeKeep(cfg))
+	d.level.Set(cfg.LogLevel)
+	old.close()
+	return nil
+}
+
+// carryOver makes routes, the DNS plan and the table those of a generation, and
+// gives the prefixes of this machine that the table has.
+func (d *daemon) carryOver(next *generation) ([]netip.Prefix, error) {
 	home, _, err := route.Connected(next.devices)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ruleset, err := next.ruleset(home, d.names)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := d.applyRoutes(next); err != nil {
-		return err
+		return nil, err
 	}
 	// Addresses that the new policy no longer sends directly leave the maps
 	// before the new rules come; nothing is direct that should not be.
@@ -199,16 +227,9 @@ func (d *daemon) reload(ctx context.Context) error {
 		err = d.replaceTable(ruleset)
 	}
 	if err != nil {
-		next.close()
-		return errors.Join(err, d.router.SetPlan(old.dnsPlan()))
+		return nil, errors.Join(err, d.router.SetPlan(d.gen.dnsPlan()))
 	}
-	d.gateway.SetPlan(next.gatewayPlan())
-	d.gen, d.home, d.fights = next, home, fights{}
-	d.pool.SetKeep(fakeKeep(cfg))
-	d.level.Set(cfg.LogLevel)
-	old.close()
-	d.log.Info("reloaded", "file", d.file, "warnings", len(cfg.Warnings))
-	return nil
+	return home, nil
 }
 
 // replaceTable turns the table into that of a ruleset, or makes it anew if

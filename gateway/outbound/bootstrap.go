@@ -35,7 +35,7 @@ const (
 // Bootstrap resolves the names of nodes over plain UDP to fixed servers. Old
 // addresses outlive their TTL for as long as no server answers.
 type Bootstrap struct {
-	servers []netip.AddrPort
+	servers func() []netip.AddrPort
 	sockets sockets
 	queries atomic.Int64
 
@@ -51,9 +51,9 @@ type name struct {
 	err     error         // of the last time they were asked
 }
 
-// NewBootstrap returns a resolver that asks servers in their order, over sockets
-// that carry mark as in NewDirect.
-func NewBootstrap(servers []netip.AddrPort, mark uint32) *Bootstrap {
+// NewBootstrap returns a resolver that asks servers in their order, as they are
+// at that time, over sockets that carry mark as in NewDirect.
+func NewBootstrap(servers func() []netip.AddrPort, mark uint32) *Bootstrap {
 	return &Bootstrap{servers: servers, sockets: sockets{mark: mark}, names: make(map[string]*name)}
 }
 
@@ -118,7 +118,7 @@ func (r *Bootstrap) refresh(n *name, host string) {
 // ask gives what the first server says that has an address.
 func (r *Bootstrap) ask(ctx context.Context, host string) (addrs []netip.Addr, ttl time.Duration, err error) {
 	err = errors.New("no bootstrap server is given")
-	for _, server := range r.servers {
+	for _, server := range r.servers() {
 		if addrs, ttl, err = r.askServer(ctx, server, host); err == nil {
 			return addrs, ttl, nil
 		}

@@ -101,7 +101,7 @@ func expire(r *Bootstrap) {
 
 func TestBothFamiliesAreAskedOnceAndKept(t *testing.T) {
 	s := startServer(t, both)
-	r := NewBootstrap([]netip.AddrPort{s.addr}, 0)
+	r := NewBootstrap(fixed(s.addr), 0)
 	for range 3 {
 		lookupOK(t, r, v4, v6)
 	}
@@ -122,7 +122,7 @@ func TestCallersAtTheSameTimeShareOneQuestion(t *testing.T) {
 		<-release
 		return both(query, kind)
 	})
-	r := NewBootstrap([]netip.AddrPort{s.addr}, 0)
+	r := NewBootstrap(fixed(s.addr), 0)
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() { lookupOK(t, r, v4, v6) })
@@ -153,7 +153,7 @@ func TestWrongAnswersAreIgnored(t *testing.T) {
 		twoQuestions[5] = 2
 		return [][]byte{otherID, otherName, otherType, aQuery, twoQuestions, query[:5], {}, good}
 	})
-	lookupOK(t, NewBootstrap([]netip.AddrPort{s.addr}, 0), v4, v6)
+	lookupOK(t, NewBootstrap(fixed(s.addr), 0), v4, v6)
 }
 
 func TestAnAliasIsFollowedWithinTheAnswer(t *testing.T) {
@@ -164,7 +164,7 @@ func TestAnAliasIsFollowedWithinTheAnswer(t *testing.T) {
 		alias := record(5, 60, []byte("\x05alias\x00"))
 		return [][]byte{reply(query, 0, alias, record(dnsA, 300, v4.AsSlice()))}
 	})
-	r := NewBootstrap([]netip.AddrPort{s.addr}, 0)
+	r := NewBootstrap(fixed(s.addr), 0)
 	lookupOK(t, r, v4)
 	if left := time.Until(r.names["node.example"].until); left > time.Minute {
 		t.Errorf("kept for %v, want at most the alias's minute", left)
@@ -179,7 +179,7 @@ func TestOneFamilyIsEnoughIfTheOtherIsNotAnswered(t *testing.T) {
 		return both(query, kind)
 	})
 	began := time.Now()
-	lookupOK(t, NewBootstrap([]netip.AddrPort{s.addr}, 0), v4)
+	lookupOK(t, NewBootstrap(fixed(s.addr), 0), v4)
 	if took := time.Since(began); took >= tryTimeout {
 		t.Errorf("took %v, want about %v", took, siblingWait)
 	}
@@ -190,13 +190,13 @@ func TestTheNextServerIsAskedIfOneFails(t *testing.T) {
 	silent := startServer(t, func([]byte, uint16) [][]byte { return nil })
 	broken := startServer(t, func(query []byte, _ uint16) [][]byte { return [][]byte{reply(query, 2)} })
 	good := startServer(t, both)
-	lookupOK(t, NewBootstrap([]netip.AddrPort{broken.addr, silent.addr, good.addr}, 0), v4, v6)
+	lookupOK(t, NewBootstrap(fixed(broken.addr, silent.addr, good.addr), 0), v4, v6)
 }
 
 func TestTheLastGoodAddressesOutliveDeadServers(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, both)
-	r := NewBootstrap([]netip.AddrPort{s.addr}, 0)
+	r := NewBootstrap(fixed(s.addr), 0)
 	lookupOK(t, r, v4, v6)
 	nothing := func([]byte, uint16) [][]byte { return nil }
 	s.answer.Store(&nothing)
@@ -228,7 +228,7 @@ func TestWhatCannotBeResolvedIsAnError(t *testing.T) {
 		{"a long label", []netip.AddrPort{s.addr}, strings.Repeat("a", 64) + ".example", "label"},
 		{"a long name", []netip.AddrPort{s.addr}, strings.Repeat("a.", 127) + "a", "host name"},
 	} {
-		_, err := NewBootstrap(tt.servers, 0).LookupHost(soon(t), tt.host)
+		_, err := NewBootstrap(fixed(tt.servers...), 0).LookupHost(soon(t), tt.host)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
@@ -237,7 +237,7 @@ func TestWhatCannotBeResolvedIsAnError(t *testing.T) {
 
 func TestEveryQuestionHasItsOwnPort(t *testing.T) {
 	s := startServer(t, both)
-	r := NewBootstrap([]netip.AddrPort{s.addr}, 0)
+	r := NewBootstrap(fixed(s.addr), 0)
 	for range 8 {
 		lookupOK(t, r, v4, v6)
 		expire(r)
@@ -273,4 +273,9 @@ func FuzzBootstrapAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// fixed are servers that stay the same.
+func fixed(servers ...netip.AddrPort) func() []netip.AddrPort {
+	return func() []netip.AddrPort { return servers }
 }
