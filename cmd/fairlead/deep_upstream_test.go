@@ -47,6 +47,7 @@ type credential struct {
 	host    string // that the configuration calls it by; empty: its address
 	subject string // of its certificate; empty: host
 	expired bool
+	early   bool // it is not valid yet
 	unknown bool // the daemon does not know who signed it
 }
 
@@ -62,11 +63,15 @@ func newSecured(t *testing.T, e encrypted, c credential) *secured {
 	host := or(c.host, where.Addr().String())
 	authority, err := h.Authority()
 	ok(t, err)
-	until := time.Now().Add(time.Hour)
-	if c.expired {
+	from, until := time.Now().Add(-24*time.Hour), time.Now().Add(time.Hour)
+	switch {
+	case c.expired:
 		until = time.Now().Add(-time.Hour)
+	case c.early:
+		from = until
+		until = from.Add(time.Hour)
 	}
-	certificate, err := authority.Certificate(or(c.subject, host), until)
+	certificate, err := authority.Certificate(or(c.subject, host), from, until)
 	ok(t, err)
 	serve := h.ServeDoT
 	if e.scheme == "https" {

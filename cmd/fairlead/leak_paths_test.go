@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -113,28 +114,46 @@ func TestLeak_L13_NoPacketForAFakeAddressPassesTheWAN(t *testing.T) {
 	}.run(t)
 }
 
+// afterRestart has the laptop go to a fake address that it was given before the
+// daemon ended by a signal and, with forget, lost its memory.
+func (p *probe) afterRestart(s syscall.Signal, forget bool) error {
+	p.t.Helper()
+	before := p.ask("laptop", p.name(), lab.TypeA).Addrs
+	ok(p.t, p.daemon.Signal(s))
+	_, err := p.daemon.Wait(p.ctx())
+	ok(p.t, err)
+	if forget {
+		ok(p.t, os.RemoveAll(p.StateDir()))
+	}
+	p.start()
+	if len(before) != 1 {
+		p.t.Fatalf("addresses = %v, want one", before)
+	}
+	_, err = p.Clients["laptop"].GetHTTPAt(p.ctx(), before[0], "https://other.domestic.example/")
+	return err
+}
+
 func TestLeak_L14_AFakeAddressOutlivesTheDaemon(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		t.Run(s.String(), func(t *testing.T) {
-			h := newHome(t, lab.Options{}, lab.Config{})
-			p := newProbe(t, h)
-			before := p.ask("laptop", p.name(), lab.TypeA).Addrs
-			h.daemon.Signal(s)
-			if _, err := h.daemon.Wait(h.ctx()); err != nil {
-				t.Fatal(err)
-			}
-			h.start()
-			if len(before) != 1 {
-				t.Fatalf("addresses = %v, want one", before)
-			}
-			_, err := p.Clients["laptop"].GetHTTPAt(p.ctx(), before[0], "https://other.domestic.example/")
-			p.check(err)
+			p := newProbe(t, newHome(t, lab.Options{}, lab.Config{}))
+			ok(t, p.afterRestart(s, false))
 			p.prove(throughNode)
 			for _, leak := range p.leaks(nil) {
 				t.Errorf("leak: %s", leak)
 			}
 		})
 	}
+	t.Run("and is refused where nobody remembers it", func(t *testing.T) {
+		p := newProbe(t, newHome(t, lab.Options{}, lab.Config{}))
+		if err := p.afterRestart(syscall.SIGKILL, true); err == nil {
+			t.Error("the address led somewhere, want it refused")
+		}
+		if found := p.fakeOnWAN(); len(found) > 0 {
+			t.Errorf("a packet passed the WAN %s", found[0])
+		}
+		p.prove(nobody)
+	})
 }
 
 func TestLeak_L14_NoTwoLiveNamesShareAnAddress(t *testing.T) {
@@ -214,6 +233,7 @@ func TestLeak_L17_TLSToAResolverIsRefused(t *testing.T) {
 		},
 		act: func(p *probe) {
 			for _, server := range []netip.Addr{p.At.Public.V4, p.At.Public.V6} {
+				p.send("laptop", netip.AddrPortFrom(server, 853), p.label) // as QUIC would (RFC 9250)
 				c, err := p.Clients["laptop"].DialTCP(p.ctx(), netip.AddrPortFrom(server, 853))
 				if err != nil {
 					continue

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path"
 	"path/filepath"
 	"sync"
 	"time"
@@ -27,9 +26,7 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	for _, room := range flag.Args() {
-		j.rooms = append(j.rooms, path.Clean(room))
-	}
+	j.rooms = flag.Args()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -49,15 +49,15 @@ func (w *World) Authority() (*Authority, error) {
 	return a, os.WriteFile(a.File, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600)
 }
 
-// Certificate is one for a name or an address, good until then.
-func (a *Authority) Certificate(host string, until time.Time) (tls.Certificate, error) {
+// Certificate is one for a name or an address, good for that time.
+func (a *Authority) Certificate(host string, from, until time.Time) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("making a key for %s: %w", host, err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2),
-		NotBefore:    time.Now().Add(-24 * time.Hour),
+		NotBefore:    from,
 		NotAfter:     until,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
