@@ -110,3 +110,5 @@ bench: build
 	$(GO) build -o bin/bench ./cmd/bench
 	bin/bench $(BENCH)
 .PHONY: bench
+
+include cmd/vm/emulate.mk
