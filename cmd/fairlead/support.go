@@ -1,13 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
-	"os/exec"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -248,26 +247,25 @@ func (p patient) logged() support.Section {
 	return support.Section{Title: "log", Lines: support.Log(text), Err: err}
 }
 
-func systemLog() (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), logTime)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "logread")
-	out, err := cmd.StdoutPipe()
+// systemLog is the log of OpenWrt's logd.
+func systemLog() (string, error) { return printed("/sbin/logread") }
+
+// printed is what a program prints. It is started without os/exec, which would
+// cost 64 KB of flash (linux/mipsle).
+func printed(program string) (string, error) {
+	out, in, err := os.Pipe()
 	if err != nil {
-		return "", err
-	}
-	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("reading the log: %w", err)
 	}
-	text, err := io.ReadAll(io.LimitReader(out, maxLog))
-	cmd.Process.Kill() // there may be more than is read
-	return string(text), errors.Join(err, ended(cmd))
-}
-
-func ended(cmd *exec.Cmd) error {
-	var exit *exec.ExitError
-	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		return err
+	defer out.Close()
+	p, err := os.StartProcess(program, []string{program}, &os.ProcAttr{Files: []*os.File{nil, in, nil}})
+	in.Close()
+	if err != nil {
+		return "", fmt.Errorf("reading the log: %w", err)
 	}
-	return nil
+	out.SetReadDeadline(time.Now().Add(logTime))
+	text, err := io.ReadAll(io.LimitReader(out, maxLog))
+	p.Kill() // there may be more than is read
+	p.Wait()
+	return string(text), err
 }

@@ -115,3 +115,15 @@ func TestTheReportOfARunningGatewayHelps(t *testing.T) {
 		}
 	}
 }
+
+func TestALogThatDoesNotEndIsCutOff(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "logread")
+	ok(t, os.WriteFile(program, []byte("#!/bin/sh\nwhile echo line; do :; done\n"), 0o700))
+	got, err := printed(program)
+	if err != nil || len(got) != maxLog || !strings.HasPrefix(got, "line\nline\n") {
+		t.Errorf("%d bytes were read, %v, want %d", len(got), err, maxLog)
+	}
+	if _, err := printed(program + ".missing"); err == nil || !strings.HasPrefix(err.Error(), "reading the log: ") {
+		t.Errorf("a program that is missing gives %v, want it said", err)
+	}
+}
