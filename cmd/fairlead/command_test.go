@@ -143,3 +143,60 @@ func TestBadInputIsSaidAndExitsWithOne(t *testing.T) {
 		}
 	}
 }
+
+func TestHelpThatIsAskedForIsAResult(t *testing.T) {
+	all, errs, code := typed(t, "help")
+	if code != 0 || errs != "" {
+		t.Errorf("help exits %d and prints %q to standard error, want 0 and nothing", code, errs)
+	}
+	for _, c := range commands() {
+		if !strings.Contains(all, "\n  "+c.name+" ") {
+			t.Errorf("help lacks %s:\n%s", c.name, all)
+		}
+		want := "usage: fairlead " + c.name + " [-c FILE]"
+		for _, args := range [][]string{{c.name, "-h"}, {c.name, "--help"}, {"help", c.name}} {
+			if out, errs, code := typed(t, args...); code != 0 || errs != "" || !strings.HasPrefix(out, want) {
+				t.Errorf("%v exits %d and prints %q, %q; want %q on standard output", args, code, out, errs, want)
+			}
+		}
+	}
+	for line := range strings.Lines(all) {
+		if len(line) > 80 {
+			t.Errorf("help has the line %q of %d bytes, want it to fit a terminal of 80 columns", line, len(line))
+		}
+	}
+	if out, errs, code := typed(t); code != 1 || out != "" || errs != all {
+		t.Errorf("without a command fairlead exits %d and prints %q, %q; want 1, and help on standard error", code, out, errs)
+	}
+}
+
+func TestAMistypedCommandIsGuessed(t *testing.T) {
+	for word, want := range map[string]string{"statu": `did you mean "status"?`, "explane": `did you mean "explain"?`} {
+		if _, errs, code := typed(t, word); code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%s exits %d and prints %q, want %q", word, code, errs, want)
+		}
+	}
+	if _, errs, _ := typed(t, "frobnicate"); strings.Contains(errs, "did you mean") {
+		t.Errorf("a command like none is answered by %q, want no guess", errs)
+	}
+}
+
+func TestTheStatusFitsATerminal(t *testing.T) {
+	s := status{
+		Version: "v1.10.12", UptimeS: 8_000_000, RSSBytes: 99_900_000, Flows: flowStatus{TCP: 4096, UDP: 4096, HandedBack: 99_999_999},
+		Outbounds: map[string]outboundStatus{"a_long_name_of_a_node": {State: "unused", Flows: 99_999_999, TxBytes: 999_949_999_999, RxBytes: 1}},
+		DNS:       dnsStatus{Queries: 999_999_999, Fake: 999_999_999, Cached: 999_999_999, Upstream: 999_999_999, Refused: 999_999_999},
+	}
+	var b buffer
+	s.print(&b)
+	for line := range strings.Lines(string(b)) {
+		if len(line) > 80 {
+			t.Errorf("the status has the line %q of %d bytes, want 80 at most", line, len(line))
+		}
+	}
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_949: "999.9 kB", 13_200_000: "13.2 MB", 5_000_000_000_000: "5.0 TB"} {
+		if got := bytesText(n); got != want {
+			t.Errorf("bytesText(%d) = %q, want %q", n, got, want)
+		}
+	}
+}

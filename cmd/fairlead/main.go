@@ -8,6 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/openwrt/config"
 )
 
 // Set by the linker (make build): the version, and when it was made in seconds
@@ -39,9 +43,9 @@ func commands() []command {
 		{"reload", "", "make the running gateway read its configuration again", reloadCommand},
 		{"doctor", "[--json]", "look for what on this machine will break the gateway", doctorCommand},
 		{"support", "", "write a report to send to whoever helps, without what is private", supportCommand},
-		{"guard", "", "close or open the way of the LAN, as on_failure says, while no gateway runs", guardCommand},
+		{"guard", "", "close or open the LAN as on_failure says, while no gateway runs", guardCommand},
 		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},
-		{"migrate", "", "print the commands of uci batch that rewrite what an older version wrote", migrateCommand},
+		{"migrate", "", "print what `uci batch` needs to rewrite an older version's file", migrateCommand},
 		{"rpcd", "list | call METHOD", "answer OpenWrt's rpcd: arguments and result are JSON", rpcdCommand},
 		{"demo", "", "show the gateway at work between namespaces of this machine", demoCommand},
 		{"version", "", "print the version", versionCommand},
@@ -57,25 +61,37 @@ func dispatch(e env, args []string) int {
 		usage(e.err)
 		return 1
 	}
-	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	word, rest := args[0], args[1:]
+	asked := word == "help" || isHelp(word)
+	switch {
+	case asked && len(rest) == 0:
 		usage(e.out)
 		return 0
+	case asked: // help COMMAND
+		word, rest = rest[0], []string{"-h"}
 	}
+	var names []string
 	for _, c := range commands() {
-		if c.name == args[0] {
-			return c.run(e, args[1:])
+		if c.name == word {
+			if slices.ContainsFunc(rest, isHelp) {
+				e.err = e.out // help that was asked for is a result
+			}
+			return c.run(e, rest)
 		}
+		names = append(names, c.name)
 	}
-	fmt.Fprintf(e.err, "fairlead: there is no command %q; `fairlead help` lists them\n", args[0])
+	fmt.Fprintf(e.err, "fairlead: there is no command %q%s\nfairlead: `fairlead help` lists all commands\n", word, config.Suggest(word, names))
 	return 1
 }
 
+func isHelp(word string) bool { return slices.Contains([]string{"-h", "-help", "--help"}, word) }
+
 func usage(w io.Writer) {
-	fmt.Fprintf(w, "usage: fairlead COMMAND [-c FILE]\n\n")
+	fmt.Fprintf(w, "usage: fairlead COMMAND [-c FILE] ...\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.does)
 	}
-	fmt.Fprintf(w, "\nEvery command takes -c FILE, by default %s.\n", defaultConfig)
+	fmt.Fprintf(w, "\nEvery command takes -c FILE, by default %s.\n`fairlead help COMMAND` says what else it takes.\n", defaultConfig)
 }
 
 // flags makes the flag set of a command; -c is common to all.
@@ -86,7 +102,7 @@ func flags(e env, name string) (*flag.FlagSet, *string) {
 	for _, c := range commands() {
 		if c.name == name {
 			fs.Usage = func() {
-				fmt.Fprintf(e.err, "usage: fairlead %s [-c FILE] %s\n  %s\n\n", name, c.args, c.does)
+				fmt.Fprintf(e.err, "usage: %s\n  %s\n\n", strings.TrimSpace("fairlead "+name+" [-c FILE] "+c.args), c.does)
 				fs.PrintDefaults()
 			}
 		}

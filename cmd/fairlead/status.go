@@ -123,17 +123,34 @@ func (e env) printJSON(v any) int {
 }
 
 func (s status) print(w io.Writer) {
-	fmt.Fprintf(w, "fairlead %s, up %s, %.1f MB\n", s.Version, time.Duration(s.UptimeS)*time.Second, float64(s.RSSBytes)/(1<<20))
-	fmt.Fprintf(w, "flows     %d TCP, %d UDP relayed, %d handed back to the kernel\n", s.Flows.TCP, s.Flows.UDP, s.Flows.HandedBack)
-	fmt.Fprintf(w, "dns       %d questions: %d fake, %d from the cache, %d asked upstream, %d refused\n",
-		s.DNS.Queries, s.DNS.Fake, s.DNS.Cached, s.DNS.Upstream, s.DNS.Refused)
+	fmt.Fprintf(w, "fairlead %s, up %s, %s of memory\n\n", s.Version, time.Duration(s.UptimeS)*time.Second, bytesText(s.RSSBytes))
+	fmt.Fprintf(w, "flows now   %d TCP and %d UDP relayed\n", s.Flows.TCP, s.Flows.UDP)
+	fmt.Fprintf(w, "so far      %d UDP flows handed back to the kernel\n", s.Flows.HandedBack)
+	fmt.Fprintf(w, "questions   %d, of which %d fake, %d from the cache,\n", s.DNS.Queries, s.DNS.Fake, s.DNS.Cached)
+	fmt.Fprintf(w, "            %d asked upstream, %d refused\n\n", s.DNS.Upstream, s.DNS.Refused)
+	fmt.Fprintf(w, "%-22s%-8s%10s%12s%12s\n", "OUTBOUND", "STATE", "FLOWS", "SENT", "RECEIVED")
 	for _, name := range slices.Sorted(maps.Keys(s.Outbounds)) {
 		o := s.Outbounds[name]
-		fmt.Fprintf(w, "outbound  %-12s %-7s %d flows, %d bytes out, %d bytes in\n", name, o.State, o.Flows, o.TxBytes, o.RxBytes)
+		fmt.Fprintf(w, "%-22s%-8s%10d%12s%12s\n", name, o.State, o.Flows, bytesText(o.TxBytes), bytesText(o.RxBytes))
 	}
 	for _, warning := range s.Warnings {
-		fmt.Fprintf(w, "warning   %s\n", warning)
+		fmt.Fprintf(w, "\nwarning: %s\n", warning)
 	}
+}
+
+// bytesText is a number of bytes as people read it.
+func bytesText(n int64) string {
+	size, unit := float64(n), ""
+	for _, next := range []string{"k", "M", "G", "T"} {
+		if size < 1000 {
+			break
+		}
+		size, unit = size/1000, next
+	}
+	if unit == "" {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %sB", size, unit)
 }
 
 func reloadCommand(e env, args []string) int {

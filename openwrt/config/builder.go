@@ -79,7 +79,7 @@ func (b *builder) collect(f *uci.File) {
 			s.warn("", line, "it was opened before, on line %d; both are taken as one section", u.Line)
 		}
 		if s.schema == nil {
-			s.unknown("", u.Line, "there is no type of section %q%s", u.Type, suggest(u.Type, slices.Collect(maps.Keys(b.schema))))
+			s.unknown("", u.Line, "there is no type of section %q%s", u.Type, Suggest(u.Type, slices.Collect(maps.Keys(b.schema))))
 			continue
 		}
 		if slices.Contains(builtin(u.Type), u.Name) {
@@ -131,7 +131,7 @@ func (b *builder) reference(typ string) func(string) (string, error) {
 		s := b.declared[typ][name]
 		if s == nil {
 			names := slices.AppendSeq(builtin(typ), maps.Keys(b.declared[typ]))
-			return "", fmt.Errorf("no %s %q is declared%s", typ, name, suggest(name, names))
+			return "", fmt.Errorf("no %s %q is declared%s", typ, name, Suggest(name, names))
 		}
 		if !s.enabled {
 			return "", fmt.Errorf("%s %q is disabled, on line %d", typ, name, s.lineOf("enabled"))

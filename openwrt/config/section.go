@@ -129,7 +129,7 @@ func (s *section) checkOptions() {
 		line := o.Values[len(o.Values)-1].Line
 		switch {
 		case !slices.Contains(known, o.Name):
-			s.unknown(o.Name, line, "there is no such option in a section of type %s%s", s.Type, suggest(o.Name, known))
+			s.unknown(o.Name, line, "there is no such option in a section of type %s%s", s.Type, Suggest(o.Name, known))
 		case len(o.Values) > 1 && !s.entry(o.Name).list:
 			s.mistake(o.Name, line, "it takes one value, not %d", len(o.Values))
 		}
@@ -188,7 +188,7 @@ func (o option) parseChoice(s string) (string, error) {
 	if slices.Contains(o.choices, s) {
 		return s, nil
 	}
-	return "", fmt.Errorf("%q is none of %s%s", s, enumerate(o.choices), suggest(s, o.choices))
+	return "", fmt.Errorf("%q is none of %s%s", s, enumerate(o.choices), Suggest(s, o.choices))
 }
 
 // chosen makes a parser refuse what is not among the option's choices, as a

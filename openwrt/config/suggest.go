@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// suggest gives the name that was probably meant, as the rest of a sentence;
+// Suggest gives the name that was probably meant, as the rest of a sentence;
 // empty if none is near.
-func suggest(typed string, names []string) string {
+func Suggest(typed string, names []string) string {
 	best, distance := "", 1+min(2, (len(typed)+2)/4) // one edit from two bytes on, two from six
 	for _, name := range slices.Sorted(slices.Values(names)) {
 		if d := edits(typed, name); d < distance {

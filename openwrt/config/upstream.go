@@ -83,7 +83,7 @@ func usualPort(scheme string) (uint16, error) {
 	case "quic", "h3":
 		return 0, fmt.Errorf("this build has no QUIC, so no servers of scheme %s", scheme)
 	}
-	return 0, fmt.Errorf("there is no scheme %q%s", scheme, suggest(scheme, []string{"udp", "tcp", "tls", "https"}))
+	return 0, fmt.Errorf("there is no scheme %q%s", scheme, Suggest(scheme, []string{"udp", "tcp", "tls", "https"}))
 }
 
 // parseDoHPath reads what follows the slash; nothing is the path that every
