@@ -99,7 +99,7 @@ func TestTheArchitectureHasEveryRoom(t *testing.T) {
 }
 
 func TestTheDatapathNamesChainsThatExist(t *testing.T) {
-	ruleset := read(t, "nft/testdata/open.nft") + read(t, "nft/testdata/addresses.nft") + read(t, "nft/testdata/router.nft")
+	ruleset := read(t, "nft/testdata/open.nft") + read(t, "nft/testdata/addresses.nft") + read(t, "nft/testdata/router.nft") + read(t, "nft/testdata/zones.nft")
 	found := regexp.MustCompile(`\[([a-z0-9_]+)\]`).FindAllStringSubmatch(read(t, "docs/datapath.md"), -1)
 	if len(found) < 20 {
 		t.Errorf("docs/datapath.md names %d chains, want them on every way", len(found))
@@ -151,7 +151,7 @@ func TestTheReadmeHasEveryCommand(t *testing.T) {
 }
 
 func TestThePagesLinkToFilesThatExist(t *testing.T) {
-	for _, page := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/datapath.md", "docs/dependencies.md", "docs/configuration.md", "docs/packages.md", "docs/leaks.md"} {
+	for _, page := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/datapath.md", "docs/dependencies.md", "docs/configuration.md", "docs/openwrt-firewall.md", "docs/packages.md", "docs/leaks.md"} {
 		for _, m := range regexp.MustCompile(`\]\(([^):]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
 			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
 				t.Errorf("%s links to %s, want a file that exists", page, m[1])
