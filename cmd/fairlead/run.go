@@ -69,6 +69,7 @@ func newLogger(w io.Writer, at slog.Level) (*slog.Logger, *slog.LevelVar) {
 // way, and restores the system.
 func (d *daemon) run(ctx context.Context) error {
 	serving, cancel := context.WithCancelCause(context.Background())
+	devices := d.gen.devices // the parts may change them
 	var parts sync.WaitGroup
 	for _, part := range d.parts() {
 		parts.Add(1)
@@ -79,7 +80,7 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}()
 	}
-	d.log.Info("serving", "version", version, "devices", d.gen.devices, "took", time.Since(d.began).Round(time.Millisecond))
+	d.log.Info("serving", "version", version, "devices", devices, "took", time.Since(d.began).Round(time.Millisecond))
 
 	select {
 	case <-ctx.Done():
