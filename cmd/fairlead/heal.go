@@ -143,6 +143,7 @@ func (d *daemon) healRoutes(ctx context.Context, h hurt) {
 	if err := d.followHome(); err != nil {
 		d.log.Warn("following this machine's addresses", "err", err)
 	}
+	d.dropLost()
 }
 
 // restoreRoutes puts rules and routes back. Those that a device took with it, or

@@ -93,3 +93,11 @@ func readNameservers(path string) []netip.AddrPort {
 	}
 	return list
 }
+
+// dropLost closes connections to DNS servers that began at an address that this
+// machine has no more. The caller holds the lock.
+func (d *daemon) dropLost() {
+	for _, u := range d.gen.upstreams {
+		u.Drop(func(a netip.Addr) bool { return !a.IsLoopback() && !d.own.has(a.WithZone("")) })
+	}
+}

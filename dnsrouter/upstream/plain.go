@@ -49,7 +49,7 @@ func newPlain(t *target) *plain {
 			if err != nil {
 				return nil, err
 			}
-			return bind(t.env.ctx, conn), nil
+			return t.env.keep(conn), nil
 		})
 		p.shared.datagrams, p.shared.mix = true, p.mix
 	}

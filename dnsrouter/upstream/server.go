@@ -31,6 +31,7 @@ type env struct {
 	log     *slog.Logger
 	tls     *tls.Config
 	count   counters
+	conns   conns
 	running sync.WaitGroup // all goroutines of the upstream
 }
 
@@ -156,7 +157,7 @@ func (t *target) dialTCP(ctx context.Context) (net.Conn, error) {
 	for i, addr := range addrs {
 		var conn net.Conn
 		if conn, err = t.dialOne(ctx, addr, i == len(addrs)-1); err == nil {
-			return bind(t.env.ctx, conn), nil
+			return t.env.keep(conn), nil
 		}
 	}
 	return nil, err
@@ -178,21 +179,6 @@ func (t *target) dialUDP(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	return t.env.dial.DialUDP(ctx, "", addrs[0])
-}
-
-// bound is a conn that ends with a context.
-type bound struct {
-	net.Conn
-	release func() bool
-}
-
-func bind(ctx context.Context, conn net.Conn) net.Conn {
-	return &bound{conn, context.AfterFunc(ctx, func() { conn.Close() })}
-}
-
-func (b *bound) Close() error {
-	b.release()
-	return b.Conn.Close()
 }
 
 // newQuery writes a question with a given id. With mix, the case of its letters

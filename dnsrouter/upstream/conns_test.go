@@ -1,0 +1,44 @@
+package upstream
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func TestAConnectionFromALostAddressIsNotWaitedFor(t *testing.T) {
+	secureServers(t, func(t *testing.T, scheme string, addr netip.AddrPort, ca *authority, seen *record) {
+		t.Parallel()
+		d := &way{}
+		u := open(t, d, Options{TLS: ca.client()}, Server{Scheme: scheme, Host: "dns.test", Addr: addr})
+		wantAddress(t, u, "a.example", right)
+		u.Drop(func(netip.Addr) bool { return false })
+		wantAddress(t, u, "b.example", right)
+		if tcp, _ := d.dialled(); tcp != 1 {
+			t.Errorf("%d connections while the address is ours, want 1", tcp)
+		}
+		d.halfOpen()
+		var asked netip.Addr
+		u.Drop(func(a netip.Addr) bool { asked = a; return true })
+		start := time.Now()
+		wantAddress(t, u, "c.example", right)
+		if took := time.Since(start); took >= silence {
+			t.Errorf("the question after the address was lost took %v, want less than %v", took, silence)
+		}
+		if want := netip.MustParseAddr("127.0.0.1"); asked != want {
+			t.Errorf("Drop asked for %s, want %s", asked, want)
+		}
+	})
+}
+
+func TestConnectionsThatEndAreForgotten(t *testing.T) {
+	addr, s := serveTCP(t, anyPort, nil, answers(right))
+	u := open(t, &way{}, Options{}, Server{Scheme: "tcp", Addr: addr})
+	wantAddress(t, u, "a.example", right)
+	s.closeAll()
+	eventually(t, "the connection to be forgotten", func() bool {
+		u.env.conns.mu.Lock()
+		defer u.env.conns.mu.Unlock()
+		return len(u.env.conns.open) == 0
+	})
+}
