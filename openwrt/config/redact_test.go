@@ -151,6 +151,21 @@ func TestAMistakeKeepsTheWordsOfTheLanguage(t *testing.T) {
 	}
 }
 
+func TestAWordTooMuchIsNotQuoted(t *testing.T) {
+	text := "config outbound 'node'\n\toption password my secret\n\tsecret\n"
+	file, unread := uci.Parse(text)
+	r := redact(file)
+	for _, m := range unread {
+		said := r.Line(Mistake{File: "f", Line: m.Line, Section: m.Section, What: m.What})
+		if strings.Contains(said, "secret") || !strings.HasPrefix(said, "f:") {
+			t.Errorf("the mistake is shown as %q, want it without what was typed", said)
+		}
+	}
+	if len(unread) != 2 {
+		t.Errorf("there are %d mistakes, want 2", len(unread))
+	}
+}
+
 func FuzzRedact(f *testing.F) {
 	text, _ := marked()
 	f.Add(text)
