@@ -49,11 +49,11 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 	if reply := r.unanswerable(q); reply != nil {
 		return reply, nil
 	}
-	if reply := r.wellKnown(q); reply != nil {
-		return reply, nil
-	}
 	if reply, err := r.local(ctx, plan.Plan, q, from); reply != nil || err != nil {
 		return reply, err
+	}
+	if reply := r.wellKnown(q); reply != nil {
+		return reply, nil
 	}
 	if !r.identify(q, from) {
 		return nil, errLater

@@ -92,11 +92,12 @@ f:3: dns: mode: it takes one value, not 2`},
 f:1: @upstream[0]: it needs a name to be used by: config upstream 'NAME'
 f:3: @ruleset[0]: it needs a name to be used by: config ruleset 'NAME'
 f:5: @outbound[0]: it needs a name to be used by: config outbound 'NAME'`},
-		{"names that exist without being declared", "config upstream 'auto'\n\tlist server 192.0.2.53\nconfig outbound 'direct'\n\toption type interface\n\toption device wg0\nconfig client 'default'\n\tlist ip 192.0.2.1\nconfig rule\n\toption name default\n\toption outbound direct", `
+		{"names that exist without being declared", "config upstream 'auto'\n\tlist server 192.0.2.53\nconfig outbound 'direct'\n\toption type interface\n\toption device wg0\nconfig client 'default'\n\tlist ip 192.0.2.1\nconfig rule\n\toption name default\n\toption outbound direct\nconfig rule\n\toption name essentials\n\toption outbound direct", `
 f:1: auto: upstream "auto" exists without being declared, and cannot be declared
 f:3: direct: outbound "direct" exists without being declared, and cannot be declared
 f:6: default: clients that no section matches are called default; this one needs another name
-f:8: @rule[0]: what no rule matches is called default; this rule needs another name`},
+f:8: @rule[0]: what no rule matches is called default; this rule needs another name
+f:11: @rule[1]: the rule for essential names is called essentials; this rule needs another name`},
 		{"values of section main", "config fairlead 'main'\n\toption on_failure shut\n\toption log_level inf\n\toption state_dir run\n\toption control /" + strings.Repeat("x", 107) + "\n\toption dnsmasq 1\n\tlist network 'lan wan'\n\tlist network br-lan\n\tlist device 'a/b'\n\tlist device sixteencharacter", `
 f:2: main: on_failure: "shut" is none of open and closed
 f:3: main: log_level: "inf" is none of debug, info, warn and error; did you mean "info"?
