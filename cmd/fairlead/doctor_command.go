@@ -86,7 +86,7 @@ func caseOf(gen *generation, running bool) doctor.Case {
 		c.Built = time.Unix(seconds, 0)
 	}
 	c.Interfaces = gen.waysOut()
-	c.Firewall = gen.unseen()
+	c.Firewall = wallOf(gen.cfg).unseen(gen)
 	return c
 }
 

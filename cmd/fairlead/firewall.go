@@ -13,33 +13,60 @@ import (
 	"github.com/fairlead/fairlead/openwrt/firewall"
 )
 
-// judgeEvery is how soon a changed firewall is followed, and a rule that begins
-// or ends to hold. A look costs two stat(2) where there is no firewall of OpenWrt.
-const judgeEvery = time.Second
+const (
+	// judgeEvery is how soon a changed firewall is followed, and a rule that
+	// begins or ends to hold. A look costs two stat(2), and a walk through the
+	// rules where there are any.
+	judgeEvery = time.Second
+	// wanEvery is how soon another default route is followed. To list routes
+	// costs a hundred times as much, and the zone of the WAN hardly ever changes.
+	wanEvery = 10 * time.Second
+)
 
-// bookOf is the firewall beside the configuration.
-func bookOf(cfg *config.Config) *firewall.Book {
-	return &firewall.Book{Dir: filepath.Dir(cfg.File)}
+// wall is the firewall beside the configuration, and the way out that it guards.
+type wall struct {
+	book  firewall.Book
+	wan   []string // interfaces of the default routes
+	asked time.Time
 }
 
-// zonesNow are what the machine's firewall refuses the generation's devices at
-// this moment. One that cannot be read is no reason not to run.
-func (g *generation) zonesNow(book *firewall.Book, log *slog.Logger) []nft.Zone {
-	f, err := book.Look()
+func wallOf(cfg *config.Config) *wall {
+	return &wall{book: firewall.Book{Dir: filepath.Dir(cfg.File)}}
+}
+
+// zones are what the firewall refuses the generation's devices at this moment.
+// One that cannot be read is no reason not to run.
+func (w *wall) zones(g *generation, log *slog.Logger) []nft.Zone {
+	f, err := w.book.Look()
 	if err != nil {
 		log.Warn("following the firewall", "err", err)
 	}
 	if f == nil {
 		return nil
 	}
-	return f.Zones(g.place(), time.Now())
+	return f.Zones(w.place(g), time.Now())
 }
 
 // place is where the devices are that the firewall speaks of. Without default
 // routes it goes by the names of its zones.
-func (g *generation) place() firewall.Place {
-	wan, _ := route.DefaultDevices()
-	return firewall.Place{Served: g.devices, Networks: g.networks, WAN: wan}
+func (w *wall) place(g *generation) firewall.Place {
+	if now := time.Now(); now.Sub(w.asked) >= wanEvery {
+		w.wan, _ = route.DefaultDevices()
+		w.asked = now
+	}
+	return firewall.Place{Served: g.devices, Networks: g.networks, WAN: w.wan}
+}
+
+// unseen says what of the firewall does not hold for flows that fairlead carries.
+func (w *wall) unseen(g *generation) []string {
+	f, err := w.book.Look()
+	if err != nil {
+		return []string{err.Error() + "; what it refuses, fairlead does not know"}
+	}
+	if f == nil {
+		return nil
+	}
+	return f.Unseen(w.place(g))
 }
 
 // withZones is the generation under another state of the firewall.
@@ -49,23 +76,11 @@ func (g *generation) withZones(zones []nft.Zone) *generation {
 	return &next
 }
 
-// unseen says what of the firewall does not hold for flows that fairlead carries.
-func (g *generation) unseen() []string {
-	f, err := bookOf(g.cfg).Look()
-	if err != nil {
-		return []string{err.Error() + "; what it refuses, fairlead does not know"}
-	}
-	if f == nil {
-		return nil
-	}
-	return f.Unseen(g.place())
-}
-
 // followFirewall has the table ask what the firewall refuses, as it is
 // configured and as the time is, until ctx ends.
 func (d *daemon) followFirewall(ctx context.Context) error {
 	d.mu.Lock()
-	book := bookOf(d.gen.cfg)
+	w := wallOf(d.gen.cfg)
 	d.mu.Unlock()
 	t := time.NewTicker(judgeEvery)
 	defer t.Stop()
@@ -75,14 +90,14 @@ func (d *daemon) followFirewall(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		d.judgeAnew(ctx, book)
+		d.judgeAnew(ctx, w)
 	}
 }
 
-func (d *daemon) judgeAnew(ctx context.Context, book *firewall.Book) {
+func (d *daemon) judgeAnew(ctx context.Context, w *wall) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	zones := d.gen.zonesNow(book, d.log)
+	zones := w.zones(d.gen, d.log)
 	if ctx.Err() != nil || d.fights.table.lost || reflect.DeepEqual(zones, d.gen.zones) {
 		return
 	}

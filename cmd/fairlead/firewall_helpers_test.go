@@ -150,9 +150,9 @@ func passes() expr.Any { return &expr.Verdict{Kind: expr.VerdictAccept} }
 
 func refuses() expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: "handle_reject"} }
 
-func from(device string) []expr.Any { return named(expr.MetaKeyIIFNAME, device) }
+func from(device string) []expr.Any { return matching(expr.MetaKeyIIFNAME, device) }
 
-func named(key expr.MetaKey, device string) []expr.Any {
+func matching(key expr.MetaKey, device string) []expr.Any {
 	name := make([]byte, unix.IFNAMSIZ)
 	copy(name, device)
 	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name}}

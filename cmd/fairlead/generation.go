@@ -79,7 +79,7 @@ func newGeneration(cfg *config.Config, on *machine, log *slog.Logger) (*generati
 		c.Devices = networks.devices(c.Devices, cfg.ClientNetworks[i], log)
 	}
 	g.sections, g.policy = pcfg.Clients, policy.New(pcfg)
-	g.zones = g.zonesNow(bookOf(cfg), log)
+	g.zones = wallOf(cfg).zones(g, log)
 	g.outbounds = newOutbounds(cfg, on)
 	g.upstreams, err = newUpstreams(cfg, g.outbounds, on.wan, log)
 	return g, err
