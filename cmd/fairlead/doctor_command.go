@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead/fairlead/nft"
 	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/ubus"
 )
 
 // examineEvery is how often a running daemon looks at its machine again: others
@@ -86,6 +87,7 @@ func caseOf(gen *generation, running bool) doctor.Case {
 		c.Built = time.Unix(seconds, 0)
 	}
 	c.Interfaces = gen.waysOut()
+	c.Services = func() ([]doctor.Service, error) { return servicesOf(ubus.Socket) }
 	c.Firewall = wallOf(gen.cfg).unseen(gen)
 	return c
 }
@@ -138,4 +140,30 @@ func (d *daemon) examine(ctx context.Context) error {
 		wait(ctx, examineEvery)
 	}
 	return nil
+}
+
+// servicesOf asks procd for what it runs.
+func servicesOf(socket string) ([]doctor.Service, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), busTime)
+	defer cancel()
+	bus, err := ubus.Dial(ctx, socket)
+	if err != nil {
+		return nil, err
+	}
+	defer bus.Close()
+	list, err := bus.Call(ctx, "service", "list", ubus.Table{})
+	if err != nil {
+		return nil, err
+	}
+	var all []doctor.Service
+	for name, s := range list.All() {
+		started, running := false, false
+		for _, i := range s.Get("instances").All() {
+			started, running = true, running || i.Get("running").Bool()
+		}
+		if started {
+			all = append(all, doctor.Service{Name: name, Running: running})
+		}
+	}
+	return all, nil
 }

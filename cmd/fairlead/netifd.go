@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// netifdTime bounds one question to netifd. It answers within milliseconds
-	// unless it hangs.
-	netifdTime = 2 * time.Second
+	// busTime bounds one question over the bus. Daemons answer within
+	// milliseconds unless they hang.
+	busTime = 2 * time.Second
 
 	// A lost bus is looked for again after a while that doubles from the least
 	// to the most.
@@ -51,7 +51,7 @@ func (n *netifd) networks() (networks, error) {
 	if t := n.told.Load(); t != nil {
 		return t.networks, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), netifdTime)
+	ctx, cancel := context.WithTimeout(context.Background(), busTime)
 	defer cancel()
 	t, err := n.ask(ctx)
 	switch {
@@ -127,7 +127,7 @@ func (n *netifd) follow(ctx context.Context, changed func(told) error) error {
 
 // relist asks netifd anew, if it is there.
 func (n *netifd) relist(ctx context.Context, bus *ubus.Conn, subscribed bool, changed func(told) error) (bool, error) {
-	asking, cancel := context.WithTimeout(ctx, netifdTime)
+	asking, cancel := context.WithTimeout(ctx, busTime)
 	defer cancel()
 	if !subscribed {
 		err := bus.Subscribe(asking, netifdObject)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/cmd/fairlead/doctor"
 	"github.com/fairlead/fairlead/openwrt/ubus"
 	"github.com/fairlead/fairlead/openwrt/ubus/ubustest"
 )
@@ -263,4 +264,22 @@ func TestTheWANsResolversAreWhereverSomebodySaysThem(t *testing.T) {
 	check("nothing announced, as while a link is down", "192.0.2.3:53")
 	ok(t, os.Remove(collected))
 	check("the file gone", "192.0.2.3:53")
+}
+
+func TestProcdIsAskedForWhatItRuns(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "ubus.sock")
+	b := newBus(t, socket)
+	instance := func(running bool) ubustest.Table {
+		return ubustest.Of("instances", ubustest.Of("main", ubustest.Of("running", running, "command", ubustest.Array{"/usr/bin/x", "run"})))
+	}
+	b.Handle("service", map[string]ubustest.Method{"list": func() (ubustest.Table, uint32) {
+		return ubustest.Of("nikki", instance(true), "pbr", instance(false), "urandom_seed", ubustest.Of("triggers", ubustest.Array{})), 0
+	}})
+	got, err := servicesOf(socket)
+	if want := []doctor.Service{{Name: "nikki", Running: true}, {Name: "pbr"}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("the services are %v, %v, want %v", got, err, want)
+	}
+	if _, err := servicesOf(socket + ".none"); err == nil {
+		t.Error("services are known without a bus")
+	}
 }

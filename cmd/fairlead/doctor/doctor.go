@@ -39,7 +39,8 @@ type Case struct {
 	Running    bool      // a gateway runs with this configuration
 	Built      time.Time // when this program was made; zero: unknown
 	Kernel     Kernel
-	Root       string // of the file system, empty: /
+	Services   func() ([]Service, error) // of OpenWrt; nil: this is none
+	Root       string                    // of the file system, empty: /
 }
 
 // Kernel is what is asked of netlink. Every function may fail; then nothing is
@@ -66,6 +67,7 @@ func Examine(c Case) []Finding {
 	for _, look := range []func(Case) []Finding{
 		features, conntrack, forwarding, bridges, validMark, reversePath,
 		rivals, clashes, offload, devices, resolver, clock, unseen,
+		services, dnsmasqPort,
 	} {
 		all = append(all, look(c)...)
 	}
