@@ -68,7 +68,7 @@ func clientsOf(file string) (clientList, error) {
 		return l, err
 	}
 	defer gen.close()
-	names := lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, log)
+	names := lease.NewBook(namesOf(cfg), cfg.DNS.LocalDomain, log)
 	return gen.clientList(device.New(names, log), names)
 }
 

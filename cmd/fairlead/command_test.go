@@ -17,7 +17,7 @@ func typed(t *testing.T, args ...string) (out, errs string, code int) {
 func piped(t *testing.T, in string, args ...string) (out, errs string, code int) {
 	t.Helper()
 	var o, e buffer
-	code = dispatch(env{strings.NewReader(in), &o, &e}, args)
+	code = dispatch(env{in: strings.NewReader(in), out: &o, err: &e}, args)
 	return string(o), string(e), code
 }
 

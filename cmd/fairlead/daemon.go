@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead/fairlead/nft"
 	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/dnsmasq"
 	"github.com/fairlead/fairlead/openwrt/lease"
 )
 
@@ -58,6 +59,7 @@ type daemon struct {
 	hurts     hurts
 	own       ownAddresses
 	machine   *machine
+	inPlace   *standIn
 	hup       chan os.Signal // SIGHUP, caught from the start on: unheard it would end the process
 
 	mu       sync.Mutex // guards the fields below, and makes changes one at a time
@@ -76,18 +78,27 @@ type listeners struct {
 
 // start brings a daemon up, or leaves nothing behind. The kernel is changed
 // last, in one transaction, when everything that it will send packets to is there.
-func start(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
-	d := &daemon{log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts(), hup: make(chan os.Signal, 1)}
+func start(ctx context.Context, cfg *config.Config, system dnsmasq.System, log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
+	d := &daemon{inPlace: newStandIn(system, cfg.StateDir), log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts(), hup: make(chan os.Signal, 1)}
 	signal.Notify(d.hup, syscall.SIGHUP)
 	for _, step := range []func(context.Context, *config.Config) error{
 		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable,
 	} {
 		if err := step(ctx, cfg); err != nil {
-			d.undo()
-			return nil, err
+			return nil, errors.Join(err, d.abandon())
 		}
 	}
 	return d, nil
+}
+
+// abandon leaves nothing behind of a start, nor of one before that was killed.
+func (d *daemon) abandon() error {
+	if d.lock == nil {
+		return nil // there is another fairlead
+	}
+	err := d.inPlace.giveBack()
+	d.undo()
+	return err
 }
 
 func (d *daemon) takeLock(_ context.Context, cfg *config.Config) (err error) {
@@ -181,20 +192,30 @@ func fakeKeep(cfg *config.Config) time.Duration {
 
 // prepare makes the first generation and what follows it.
 func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
-	d.names = lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, d.log)
+	d.names = lease.NewBook(namesOf(cfg), cfg.DNS.LocalDomain, d.log)
 	d.devices = device.New(d.names, d.log)
 	d.machine = newMachine(cfg, d.resolve, d.own.has, d.log)
 	if d.gen, err = newGeneration(cfg, d.machine, d.log); err != nil {
 		return err
 	}
 	d.router = dnsrouter.New(dnsrouter.Deps{
-		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Own: d.own.has, Log: d.log,
-	}, d.gen.dnsPlan())
+		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Log: d.log,
+		Own: d.own.has, Stranger: d.own.stranger, Subnet: d.own.subnet,
+	}, d.dnsPlan(d.gen))
 	d.gateway = gateway.New(gateway.Config{
 		Names: fakeNames{d.pool}, History: d.router.History(), Devices: d.devices,
 		Resolve: resolving(d.resolve), Sender: d.sender, HandBack: d.taker(), Log: d.log,
 	}, d.gen.gatewayPlan())
 	return nil
+}
+
+// dnsPlan is a generation's, with what is the same for all.
+func (d *daemon) dnsPlan(gen *generation) *dnsrouter.Plan {
+	plan := gen.dnsPlan()
+	if gen.dnsmasq != nil {
+		plan.Neighbour = neighbour{gen.dnsmasq, d.inPlace}
+	}
+	return plan
 }
 
 // resolve asks an upstream of the current generation.
@@ -244,10 +265,11 @@ func (d *daemon) bear(err error) error {
 // links and addresses are now, and gives how many were missing.
 func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
 	d.own.look()
-	_, lan, err := route.Connected(gen.devices)
+	home, lan, err := route.Connected(gen.devices)
 	if err != nil {
 		return 0, err
 	}
+	d.own.follow(home, lan, gen.devices)
 	changed, err := route.AcceptAnswers(bridgeState(gen.cfg.StateDir), gen.waysOut())
 	if err := d.bear(err); err != nil {
 		return 0, err

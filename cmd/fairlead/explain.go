@@ -74,7 +74,7 @@ func explain(file, who, what string) (explanation, error) {
 	if err != nil {
 		return explanation{}, err
 	}
-	names := lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, log)
+	names := lease.NewBook(namesOf(cfg), cfg.DNS.LocalDomain, log)
 	client, err := findClient(gen, who, device.New(names, log))
 	if err != nil {
 		return explanation{}, err

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/fairlead/fairlead/nft"
+	"github.com/fairlead/fairlead/openwrt/dnsmasq"
 )
 
 // flushCommand removes what a crashed daemon left in the kernel. A running one
@@ -15,13 +17,13 @@ func flushCommand(e env, args []string) int {
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}
-	if err := flush(placesOf(*file).stateDir); err != nil {
+	if err := flush(placesOf(*file).stateDir, e.dnsmasq); err != nil {
 		return e.fail(fmt.Errorf("flushing: %w", err))
 	}
 	return 0
 }
 
-func flush(stateDir string) error {
+func flush(stateDir string, system dnsmasq.System) error {
 	if _, err := os.Stat(stateDir); err == nil {
 		lock, err := lockFile(filepath.Join(stateDir, "lock"))
 		if err != nil {
@@ -33,5 +35,5 @@ func flush(stateDir string) error {
 	if err != nil {
 		return err
 	}
-	return restore(table, stateDir)
+	return errors.Join(restore(table, stateDir), newStandIn(system, stateDir).giveBack())
 }

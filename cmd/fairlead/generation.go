@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/nft/mark"
 	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/dhcp"
 	"github.com/fairlead/fairlead/openwrt/lease"
 	"github.com/fairlead/fairlead/openwrt/ubus"
 )
@@ -34,6 +35,7 @@ type generation struct {
 	policy    *policy.Policy
 	outbounds map[string]gateway.Outbound
 	upstreams map[string]*upstream.Upstream
+	dnsmasq   *upstream.Upstream // of this machine; nil: it has no DNS
 }
 
 // resolver asks one upstream for addresses.
@@ -81,6 +83,7 @@ func newGeneration(cfg *config.Config, on *machine, log *slog.Logger) (*generati
 	g.sections, g.policy = pcfg.Clients, policy.New(pcfg)
 	g.zones = wallOf(cfg).zones(g, log)
 	g.outbounds = newOutbounds(cfg, on)
+	g.dnsmasq = newDNSMasq(cfg, g.outbounds["direct"], log)
 	g.upstreams, err = newUpstreams(cfg, g.outbounds, on.wan, log)
 	return g, err
 }
@@ -160,6 +163,25 @@ func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, w *
 	return all, nil
 }
 
+// namesOf are the files that local names are read from. OpenWrt's configuration
+// files are beside ours.
+func namesOf(cfg *config.Config) lease.Paths {
+	paths := lease.DefaultPaths()
+	paths.DHCP = filepath.Join(filepath.Dir(cfg.File), "dhcp")
+	return paths
+}
+
+// newDNSMasq asks the dnsmasq of this machine, if OpenWrt's configuration says
+// that there is one with DNS.
+func newDNSMasq(cfg *config.Config, direct upstream.Dialer, log *slog.Logger) *upstream.Upstream {
+	c, err := dhcp.Read(namesOf(cfg).DHCP)
+	if err != nil || c.Instances == 0 || c.Port == 0 {
+		return nil
+	}
+	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), c.Port)
+	return upstream.New(upstream.Config{Name: "dnsmasq", Servers: []upstream.Server{{Scheme: "udp", Addr: at}}}, direct, upstream.Options{Log: log})
+}
+
 // notBeforeBuild is the time by which certificates are judged. A router without
 // a clock of its own starts years in the past, when none is valid yet.
 func notBeforeBuild() time.Time {
@@ -175,6 +197,9 @@ func notBeforeBuild() time.Time {
 func (g *generation) close() {
 	for _, u := range g.upstreams {
 		u.Close()
+	}
+	if g.dnsmasq != nil {
+		g.dnsmasq.Close()
 	}
 }
 

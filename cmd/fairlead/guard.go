@@ -10,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/nft"
 	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/dnsmasq"
 	"github.com/fairlead/fairlead/openwrt/lease"
 )
 
@@ -27,9 +28,9 @@ func guardCommand(e env, args []string) int {
 		return e.fail(err)
 	}
 	if !cfg.Enabled || !cfg.Closed {
-		err = flush(cfg.StateDir)
+		err = flush(cfg.StateDir, e.dnsmasq)
 	} else {
-		err = closeDown(cfg)
+		err = closeDown(cfg, e.dnsmasq)
 	}
 	if err != nil {
 		return e.fail(fmt.Errorf("guarding: %w", err))
@@ -39,7 +40,7 @@ func guardCommand(e env, args []string) int {
 
 // closeDown installs the table without anybody to divert to. Each of its
 // tproxy rules breaks off, and behind it stands a refusal.
-func closeDown(cfg *config.Config) error {
+func closeDown(cfg *config.Config, system dnsmasq.System) error {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
@@ -58,7 +59,7 @@ func closeDown(cfg *config.Config) error {
 	if err != nil {
 		return err
 	}
-	ruleset, err := gen.ruleset(home, lease.NewBook(lease.DefaultPaths(), cfg.DNS.LocalDomain, log))
+	ruleset, err := gen.ruleset(home, lease.NewBook(namesOf(cfg), cfg.DNS.LocalDomain, log))
 	if err != nil {
 		return err
 	}
@@ -76,5 +77,6 @@ func closeDown(cfg *config.Config) error {
 	if _, err := route.Apply(gen.routes(lan)); err != nil {
 		return err
 	}
-	return table.Install(ruleset, nil)
+	// The router itself and clients whose mode is off still have to ask somebody.
+	return errors.Join(table.Install(ruleset, nil), newStandIn(system, cfg.StateDir).giveBack())
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/fairlead/fairlead/openwrt/config"
+	"github.com/fairlead/fairlead/openwrt/dnsmasq"
 )
 
 // Set by the linker (make build): the version, and when it was made in seconds
@@ -27,10 +28,11 @@ type command struct {
 }
 
 // env is where a command reads from and prints to: results go to out, logs and
-// mistakes to err.
+// mistakes to err. Dnsmasq is that of this machine.
 type env struct {
 	in       io.Reader
 	out, err io.Writer
+	dnsmasq  dnsmasq.System
 }
 
 func commands() []command {
@@ -53,7 +55,7 @@ func commands() []command {
 }
 
 func main() {
-	os.Exit(dispatch(env{os.Stdin, os.Stdout, os.Stderr}, os.Args[1:]))
+	os.Exit(dispatch(env{os.Stdin, os.Stdout, os.Stderr, dnsmasq.OpenWrt()}, os.Args[1:]))
 }
 
 func dispatch(e env, args []string) int {

@@ -18,7 +18,7 @@ const asFairlead = "FAIRLEAD_TEST_AS_FAIRLEAD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asFairlead) != "" {
-		os.Exit(dispatch(env{os.Stdin, os.Stdout, os.Stderr}, os.Args[1:]))
+		os.Exit(dispatch(env{os.Stdin, os.Stdout, os.Stderr, stagedDNSMasq()}, os.Args[1:]))
 	}
 	if p := os.Getenv(asPrepared); p != "" {
 		becomePrepared(p)

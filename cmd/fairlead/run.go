@@ -49,7 +49,7 @@ func runCommand(e env, args []string) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	d, err := start(ctx, cfg, log, level)
+	d, err := start(ctx, cfg, e.dnsmasq, log, level)
 	if err != nil {
 		return e.fail(fmt.Errorf("starting: %w", err))
 	}
@@ -80,6 +80,9 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}()
 	}
+	standing, leave := context.WithCancel(serving)
+	left := make(chan error, 1)
+	go func() { left <- d.standIn(standing) }()
 	d.log.Info("serving", "version", version, "devices", devices, "took", time.Since(d.began).Round(time.Millisecond))
 
 	select {
@@ -87,11 +90,13 @@ func (d *daemon) run(ctx context.Context) error {
 	case <-serving.Done():
 	}
 	broke := context.Cause(serving)
-	cancel(nil) // no reload and no repair from here on
+	leave()
+	back := <-left // dnsmasq answers before we cease to
+	cancel(nil)    // no reload and no repair from here on
 	d.end(&parts)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return errors.Join(broke, d.undo())
+	return errors.Join(broke, back, d.undo())
 }
 
 // end waits until nothing is under way. The table stays until then: without it
@@ -223,12 +228,12 @@ func (d *daemon) carryOver(next *generation) ([]netip.Prefix, error) {
 	}
 	// Addresses that the new policy no longer sends directly leave the maps
 	// before the new rules come; nothing is direct that should not be.
-	err = d.router.SetPlan(next.dnsPlan())
+	err = d.router.SetPlan(d.dnsPlan(next))
 	if err == nil {
 		err = d.replaceTable(ruleset)
 	}
 	if err != nil {
-		return nil, errors.Join(err, d.router.SetPlan(d.gen.dnsPlan()))
+		return nil, errors.Join(err, d.router.SetPlan(d.dnsPlan(d.gen)))
 	}
 	return home, nil
 }

@@ -23,9 +23,6 @@ func (b *builder) adviseMain(cfg *Config) {
 	if len(cfg.Networks)+len(cfg.Devices) == 0 && !cfg.Router {
 		main.warn("", main.Line, "nothing is served: it needs list network or list device")
 	}
-	if cfg.Replace {
-		main.warn("dnsmasq", main.lineOf("dnsmasq"), "replace has no effect in this version: dnsmasq stays as it is, and clients' questions are answered by fairlead all the same")
-	}
 	if dns := b.single("dns", "dns"); cfg.BlockDoH {
 		dns.warn("block_doh", dns.lineOf("block_doh"), "it has no effect in this version")
 	}

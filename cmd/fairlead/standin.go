@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
+	"github.com/fairlead/fairlead/gateway/tproxy"
+	"github.com/fairlead/fairlead/openwrt/dnsmasq"
+)
+
+// Under `option dnsmasq 'replace'` the daemon listens on port 53 itself. What
+// is diverted never comes there: the router's own questions do, those of clients
+// whose mode is off, and those of networks that are not served.
+
+const (
+	// standInEvery is how soon a change of dnsmasq's configuration, or of ours,
+	// is followed.
+	standInEvery = time.Second
+	// restartTime bounds a restart of dnsmasq: its init script looks for other
+	// DHCP servers on each network for some seconds.
+	restartTime = 20 * time.Second
+	// letGoTime is how long dnsmasq may take to let go of its port after that.
+	letGoTime = 5 * time.Second
+	// letGoEvery is how often it is tried.
+	letGoEvery = 20 * time.Millisecond
+	portDNS    = 53
+)
+
+// standIn is the daemon in the place of dnsmasq's DNS.
+type standIn struct {
+	dnsmasq dnsmasq.System
+	record  string      // where it stands what was changed of dnsmasq
+	here    atomic.Bool // whether port 53 is ours
+	close   func()      // ends the listeners; nil while there are none
+}
+
+func newStandIn(system dnsmasq.System, stateDir string) *standIn {
+	return &standIn{dnsmasq: system, record: filepath.Join(stateDir, "dnsmasq")}
+}
+
+// giveBack has dnsmasq answer again, if its place was taken.
+func (s *standIn) giveBack() error {
+	s.stopAnswering()
+	ctx, cancel := context.WithTimeout(context.Background(), restartTime)
+	defer cancel()
+	return s.dnsmasq.GiveBack(ctx, s.record)
+}
+
+// standIn does what main.dnsmasq says until ctx ends, and then gives dnsmasq its
+// DNS back.
+func (d *daemon) standIn(ctx context.Context) error {
+	t := time.NewTicker(standInEvery)
+	defer t.Stop()
+	done := "nothing yet"
+	for {
+		if wanted := d.standInWanted(); wanted != done {
+			done = wanted
+			d.settleStandIn(ctx, wanted != "")
+		}
+		select {
+		case <-ctx.Done():
+			return d.inPlace.giveBack()
+		case <-t.C:
+		}
+	}
+}
+
+// standInWanted is empty where dnsmasq is to be kept, and else different for
+// each configuration of it.
+func (d *daemon) standInWanted() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.gen.cfg.Replace {
+		return ""
+	}
+	return "replace\n" + d.inPlace.dnsmasq.Generated()
+}
+
+// settleStandIn takes dnsmasq's place or gives it back. Where it cannot be taken,
+// dnsmasq goes on: clients are diverted either way.
+func (d *daemon) settleStandIn(ctx context.Context, replace bool) {
+	var err error
+	if replace {
+		err = d.takePlace(ctx)
+	}
+	if replace && err == nil || ctx.Err() != nil {
+		return
+	}
+	back := d.inPlace.giveBack()
+	if err == nil && back == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.warn(fmt.Sprintf("option dnsmasq 'replace' is not carried out, and dnsmasq answers as before: %v", err))
+	}
+	if back != nil {
+		d.warn(back.Error())
+	}
+}
+
+// takePlace switches dnsmasq's DNS off and listens in its place as soon as it
+// has let go of the port.
+func (d *daemon) takePlace(ctx context.Context) error {
+	s := d.inPlace
+	restarting, cancel := context.WithTimeout(ctx, restartTime)
+	defer cancel()
+	restarted, err := s.dnsmasq.Take(restarting, s.record)
+	if err != nil || s.close != nil {
+		return err
+	}
+	if !restarted && d.answerHere(ctx, 0) == nil {
+		return nil // as it was left by one of us that did not end well
+	}
+	if !restarted {
+		if err := s.dnsmasq.Service.Restart(restarting); err != nil {
+			return err
+		}
+	}
+	return d.answerHere(ctx, letGoTime)
+}
+
+// answerHere opens port 53, waiting for it at most so long, and answers there.
+func (d *daemon) answerHere(ctx context.Context, patience time.Duration) error {
+	var l listeners
+	for began := time.Now(); ; wait(ctx, letGoEvery) {
+		err := l.openDNS(ctx)
+		if err == nil {
+			break
+		}
+		l.close()
+		l = listeners{}
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(began) > patience || ctx.Err() != nil {
+			return fmt.Errorf("port 53 is not free: %w", err)
+		}
+	}
+	d.inPlace.here.Store(true)
+	d.serveHere(l)
+	d.log.Info("answering on port 53 in dnsmasq's place")
+	return nil
+}
+
+// openDNS opens port 53 on all addresses: who may ask is told by near.
+func (l *listeners) openDNS(ctx context.Context) error {
+	for _, host := range loopbacks() {
+		any := netip.IPv4Unspecified()
+		if host.Is6() {
+			any = netip.IPv6Unspecified()
+		}
+		at := netip.AddrPortFrom(any, portDNS)
+		// UDP last: it may be shared with somebody who has it on one address only.
+		tcp, err := tproxy.ListenTCP(ctx, at)
+		if err != nil {
+			return err
+		}
+		l.dnsTCP = append(l.dnsTCP, tcp)
+		udp, err := tproxy.ListenUDP(ctx, at)
+		if err != nil {
+			return err
+		}
+		l.dnsUDP = append(l.dnsUDP, udp)
+	}
+	return nil
+}
+
+// serveHere answers until stopAnswering.
+func (d *daemon) serveHere(l listeners) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serve := func(part func() error) {
+		serving.Add(1)
+		go func() {
+			defer serving.Done()
+			if err := part(); err != nil {
+				d.log.Warn("answering on port 53", "err", err)
+			}
+		}()
+	}
+	for _, tcp := range l.dnsTCP {
+		serve(func() error { return d.router.ServeTCP(ctx, nearStreams{tcp, d.own.near}) })
+	}
+	for _, udp := range l.dnsUDP {
+		serve(func() error { return d.router.ServeUDP(ctx, nearPackets{udp, d.own.near}, d.sender) })
+	}
+	d.inPlace.close = func() {
+		cancel()
+		serving.Wait()
+		l.close()
+	}
+}
+
+func (s *standIn) stopAnswering() {
+	if s.close != nil {
+		s.close()
+		s.close = nil
+	}
+	s.here.Store(false)
+}
+
+// nearPackets are those of askers on networks of this machine. Others are not
+// answered, as by dnsmasq with localservice.
+type nearPackets struct {
+	*tproxy.UDPListener
+	near func(netip.Addr) bool
+}
+
+func (p nearPackets) Read() (payload []byte, client, server netip.AddrPort, err error) {
+	for {
+		payload, client, server, err = p.UDPListener.Read()
+		if err != nil || p.near(client.Addr()) {
+			return payload, client, server, err
+		}
+	}
+}
+
+// nearStreams are the same over TCP.
+type nearStreams struct {
+	*net.TCPListener
+	near func(netip.Addr) bool
+}
+
+func (s nearStreams) Accept() (net.Conn, error) {
+	for {
+		c, err := s.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		if client, _ := tproxy.Endpoints(c); s.near(client.Addr()) {
+			return c, nil
+		}
+		c.Close()
+	}
+}
+
+// neighbour is the dnsmasq that is kept.
+type neighbour struct {
+	*upstream.Upstream
+	standIn *standIn
+}
+
+func (n neighbour) Here() bool { return !n.standIn.here.Load() }
