@@ -77,7 +77,7 @@ func (h *home) configure(text string) {
 // start runs fairlead and waits until it serves.
 func (h *home) start() {
 	h.t.Helper()
-	d, err := h.Run(exec.Command(self(h.t), "run", "-c", h.config), asFairlead+"=1")
+	d, err := h.Run(exec.Command(underTest(h.t), "run", "-c", h.config), asFairlead+"=1")
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -99,6 +99,15 @@ func (h *home) ctx() context.Context {
 	return ctx
 }
 
+// underTest is the program that runs in the lab's router: this one, unless
+// another is given. Virtual machines (cmd/vm) run what is built for routers.
+func underTest(t *testing.T) string {
+	if path := os.Getenv("FAIRLEAD_TEST_BINARY"); path != "" {
+		return path
+	}
+	return self(t)
+}
+
 func self(t *testing.T) string {
 	t.Helper()
 	path, err := os.Executable()
@@ -112,7 +121,7 @@ func self(t *testing.T) string {
 func runAs(t *testing.T, ns *nstest.NS, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errs buffer
-	cmd := exec.Command(self(t), args...)
+	cmd := exec.Command(underTest(t), args...)
 	cmd.Env = append(os.Environ(), asFairlead+"=1")
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := ns.Start(cmd); err != nil {

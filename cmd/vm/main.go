@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"sync"
 	"time"
@@ -26,7 +27,9 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	j.rooms = flag.Args()
+	for _, room := range flag.Args() {
+		j.rooms = append(j.rooms, path.Clean(room))
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

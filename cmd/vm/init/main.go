@@ -41,7 +41,7 @@ func main() {
 // boot prints "vm: PASSED" if every command exited with 0, and nothing of the
 // kind otherwise: cmd/vm looks for it.
 func boot() error {
-	if err := errors.Join(mount(), loadModules(), raiseLoopback()); err != nil {
+	if err := errors.Join(mount(), loadModules(), raiseLoopback(), allowFiles()); err != nil {
 		return err
 	}
 	list, err := os.Open(commands)
@@ -118,6 +118,12 @@ func raiseLoopback() error {
 		return fmt.Errorf("setting lo up: %w", err)
 	}
 	return nil
+}
+
+// allowFiles raises the number of open files to what procd allows services.
+func allowFiles() error {
+	const files = 1 << 16
+	return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: files})
 }
 
 // run runs a command to its end. Processes that it leaves behind become ours;
