@@ -1,12 +1,12 @@
 package nft
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/fairlead/fairlead/gateway/policy"
 )
@@ -152,7 +152,8 @@ func ofFamily(c Choice[netip.Prefix], f family) Choice[netip.Prefix] {
 // portElements are the elements of an interval set of ports. The kernel refuses
 // overlaps, so they are merged here.
 func portElements(ranges []policy.PortRange) []element {
-	sorted := slices.SortedFunc(slices.Values(ranges), func(a, b policy.PortRange) int { return cmp.Compare(a.First, b.First) })
+	sorted := slices.Clone(ranges)
+	sort.Slice(sorted, func(i, k int) bool { return sorted[i].First < sorted[k].First }) // it is linked anyway
 	var merged []policy.PortRange
 	for _, r := range sorted {
 		if n := len(merged); n > 0 && int(r.First) <= int(merged[n-1].Last)+1 {
