@@ -21,7 +21,6 @@ import (
 	"github.com/fairlead/fairlead/openwrt/config"
 	"github.com/fairlead/fairlead/openwrt/dhcp"
 	"github.com/fairlead/fairlead/openwrt/lease"
-	"github.com/fairlead/fairlead/openwrt/ubus"
 )
 
 // generation is everything that one reading of the configuration leads to. It
@@ -59,7 +58,7 @@ type machine struct {
 }
 
 func newMachine(cfg *config.Config, resolve resolver, own func(netip.Addr) bool, log *slog.Logger) *machine {
-	n := &netifd{socket: ubus.Socket, file: filepath.Join(filepath.Dir(cfg.File), "network"), log: log}
+	n := netifdOf(cfg, log)
 	return &machine{netifd: n, wan: newWAN(n.resolvers, own), resolve: resolve}
 }
 

@@ -124,3 +124,26 @@ func TestAnotherWANAddressIsUsedAtOnce(t *testing.T) {
 	}, func() bool { return h.isPath(laptop, fake, byNode) && h.isPath(laptop, direct, byKernel) })
 	h.wantPath(t, laptop, fake, byNode)
 }
+
+// A kept connection of the old address would be waited for in vain: whoever asks
+// next would see that.
+func TestTheFirstQuestionAfterAnotherWANAddressIsAnsweredAtOnce(t *testing.T) {
+	h := newHome(t, lab.Options{}, lab.Config{})
+	tv := h.Clients["tv"] // real addresses, of the remote upstream
+	ask := func(name string) time.Duration {
+		t.Helper()
+		began := time.Now()
+		h.address(t, tv, name, families[0])
+		return time.Since(began)
+	}
+	ask("one.foreign.example")
+	next := netip.MustParsePrefix("203.0.113.9/24")
+	h.removeAddr(t, lab.WAN, netip.PrefixFrom(h.At.RouterWAN.V4, 24))
+	ok(t, h.Router.Addr(lab.WAN, next))
+	ok(t, h.Router.Route(netip.MustParsePrefix("0.0.0.0/0"), h.At.Gateway.V4))
+	took := ask("two.foreign.example")
+	t.Logf("the first question took %v", took)
+	if took > healTime {
+		t.Errorf("the first question took %v, want less than %v", took, healTime)
+	}
+}

@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead/fairlead/openwrt/config"
 	"github.com/fairlead/fairlead/openwrt/ubus"
 )
 
@@ -30,6 +32,9 @@ const (
 // interface has its name behind it.
 const netifdObject = "network.interface"
 
+// objectEvents are those of ubusd that tell which objects come and go.
+const objectEvents = "ubus.object."
+
 // netifd is OpenWrt's network daemon, which knows the Linux interfaces of each
 // network, and what the uplinks announced.
 type netifd struct {
@@ -43,6 +48,11 @@ type netifd struct {
 type told struct {
 	networks  networks
 	resolvers []netip.AddrPort // of the uplinks, those of the best one first
+}
+
+// netifdOf is that of a configuration: OpenWrt's networks are beside it.
+func netifdOf(cfg *config.Config, log *slog.Logger) *netifd {
+	return &netifd{socket: ubus.Socket, file: filepath.Join(filepath.Dir(cfg.File), "network"), log: log}
 }
 
 // networks gives what is known. A running daemon keeps that up to date by watch;
@@ -109,7 +119,7 @@ func (n *netifd) follow(ctx context.Context, changed func(told) error) error {
 		return err
 	}
 	defer bus.Close()
-	if err := bus.Listen(ctx, "ubus.object.*"); err != nil {
+	if err := bus.Listen(ctx, objectEvents+"*"); err != nil {
 		return err
 	}
 	for subscribed := false; ; {
@@ -161,7 +171,7 @@ func nextChange(ctx context.Context, bus *ubus.Conn) (gone bool, err error) {
 				return false, bus.Err()
 			}
 			path := e.Data.Get("path").Text()
-			if strings.HasPrefix(e.Name, "ubus.object.") && !strings.HasPrefix(path, netifdObject) {
+			if strings.HasPrefix(e.Name, objectEvents) && !strings.HasPrefix(path, netifdObject) {
 				continue
 			}
 			gone = gone || e.Name == "" || path == netifdObject

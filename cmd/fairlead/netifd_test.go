@@ -283,3 +283,27 @@ func TestProcdIsAskedForWhatItRuns(t *testing.T) {
 		t.Error("services are known without a bus")
 	}
 }
+
+// In a jail fairlead is a user of its own, whom ubusd allows only what a file of
+// the package says.
+func TestTheAccessListHasWhatIsAskedOverTheBus(t *testing.T) {
+	text, err := os.ReadFile("../../package/openwrt/files/usr/share/acl.d/fairlead.json")
+	ok(t, err)
+	var got struct {
+		User              string
+		Access            map[string]struct{ Methods []string }
+		Subscribe, Listen []string
+	}
+	ok(t, jsonInto(string(text), &got))
+	if got.User != "fairlead" {
+		t.Errorf("the list is for %q, want fairlead", got.User)
+	}
+	for object, method := range map[string]string{netifdObject: "dump", "service": "list"} {
+		if !slices.Equal(got.Access[object].Methods, []string{method}) {
+			t.Errorf("of %s it allows %v, want %s alone", object, got.Access[object].Methods, method)
+		}
+	}
+	if !slices.Equal(got.Subscribe, []string{netifdObject}) || !slices.Equal(got.Listen, []string{objectEvents + "*"}) {
+		t.Errorf("it allows to subscribe to %v and to listen for %v, want %s and %s*", got.Subscribe, got.Listen, netifdObject, objectEvents)
+	}
+}

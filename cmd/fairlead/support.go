@@ -234,8 +234,9 @@ func (p patient) machine() support.Machine {
 	if err != nil {
 		return m
 	}
-	if networks, err := readNetworks(filepath.Join(filepath.Dir(cfg.File), "network")); err == nil {
-		m.Devices = networks.devices(cfg.Devices, cfg.Networks, slog.New(slog.DiscardHandler))
+	quiet := slog.New(slog.DiscardHandler)
+	if networks, err := netifdOf(cfg, quiet).networks(); err == nil {
+		m.Devices = networks.devices(cfg.Devices, cfg.Networks, quiet)
 	}
 	return m
 }
