@@ -21,19 +21,19 @@ MKPKG := SOURCE_DATE_EPOCH=$(BUILT) $(GO) run ./cmd/mkpkg
 ARCH  ?=
 
 # A router's binary has no demo, and of packages that no packet passes through
-# the functions are not copied into their callers: that saves six hundredths.
+# the functions are not copied into their callers: that saves six hundredths. The
+# arithmetic of ciphers is spared, or a TLS handshake would take four times as long.
 COLD := net/http net/http/... vendor/... github.com/vishvananda/... github.com/google/nftables/... \
-	github.com/mdlayher/... go4.org/... encoding/json encoding/asn1 crypto/x509 crypto/x509/... crypto/tls \
+	github.com/mdlayher/... go4.org/... encoding/json encoding/asn1 encoding/pem encoding/base64 encoding/hex \
 	regexp regexp/... math/big mime/... net/textproto net/url log/... flag os os/... compress/... reflect \
-	path/... fmt net crypto/rsa crypto/ecdsa crypto/hpke crypto/dsa crypto/internal/fips140/rsa \
-	crypto/internal/fips140/mlkem encoding/pem encoding/base64 encoding/hex \
+	path/... fmt net crypto/... \
 	$(MODULE)/nft/... $(MODULE)/openwrt/... $(MODULE)/cmd/... $(MODULE)/dnsrouter/upstream \
 	$(MODULE)/gateway/outbound $(MODULE)/gateway/device
-ROUTER := -tags router $(foreach p,$(COLD),-gcflags=$(p)=-l)
+HOT := $(foreach p,nistec/fiat edwards25519/field aes/... bigmod,crypto/internal/fips140/$(p))
+ROUTER := -tags router $(foreach p,$(COLD),-gcflags=$(p)=-l) $(foreach p,$(HOT),-gcflags=$(p)=)
 
-# The tiny variant has no HTTPS and what needs it. TLS carries nothing but DNS
-# there, so its ciphers are cold, too.
-TINY := $(ROUTER) -tags router,tiny -gcflags=crypto/...=-l
+# The tiny variant has no HTTPS, nor the HTTP that it would need.
+TINY := $(ROUTER) -tags router,tiny
 
 # The race detector needs a C compiler.
 RACE := $(shell $(GO) list -race runtime >/dev/null 2>&1 && echo -race)
