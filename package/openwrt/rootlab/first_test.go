@@ -1,0 +1,99 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+	"github.com/fairlead/fairlead/nft/nstest"
+)
+
+// documented is the first configuration as docs/openwrt.md tells it.
+func documented(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../../../docs/openwrt.md")
+	ok(t, err)
+	_, rest, found := strings.Cut(string(page), "```\nuci set ")
+	text, _, closed := strings.Cut(rest, "```")
+	if !found || !closed {
+		t.Fatal("docs/openwrt.md has no first configuration")
+	}
+	return "uci set " + text
+}
+
+// guest is a device that joins the LAN and takes what DHCP gives it.
+func (r *router) guest() (c *lab.Client, dns netip.Addr) {
+	r.t.Helper()
+	ns, err := nstest.New("guest")
+	ok(r.t, err)
+	r.t.Cleanup(func() { ns.Close() })
+	ok(r.t, nstest.Veth(nstest.End{NS: ns, Dev: "eth0"}, nstest.End{NS: r.Router, Dev: "lan9"}))
+	ok(r.t, r.Router.Enslave("lan9", lab.LAN))
+	script := filepath.Join(r.Dir, "udhcpc")
+	ok(r.t, os.WriteFile(script, []byte("#!"+r.busybox+` sh
+[ "$1" = bound ] || exit 0
+`+r.busybox+` ip addr add "$ip/$mask" dev "$interface"
+`+r.busybox+` ip route add default via "$router"
+echo "$dns" >`+script+`.dns
+`), 0o755))
+	var out strings.Builder
+	cmd := exec.Command(r.busybox, "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "8", "-T", "1", "-s", script)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	ok(r.t, ns.Start(cmd))
+	if err := cmd.Wait(); err != nil {
+		r.t.Fatalf("udhcpc: %v\n%s", err, out.String())
+	}
+	text, err := os.ReadFile(script + ".dns")
+	ok(r.t, err)
+	dns, err = netip.ParseAddr(strings.TrimSpace(string(text)))
+	ok(r.t, err)
+	return &lab.Client{Name: "guest", NS: ns, Dev: "eth0"}, dns
+}
+
+func TestTheFirstConfigurationOfThePageServesADeviceThatKnowsDHCPOnly(t *testing.T) {
+	r := boot(t)
+	r.install()
+	// The lab's node wants to know who it is; the page says where to write it.
+	r.sh("uci set fairlead.node.username=" + lab.User + "; uci set fairlead.node.password=" + lab.Password)
+	r.sh(documented(t))
+	r.daemon()
+	r.firewalled()
+	c, dns := r.guest()
+	if dns != r.At.RouterLAN.V4 {
+		t.Fatalf("DHCP names the DNS server %s, want the router", dns)
+	}
+	answer, err := c.Lookup(r.ctx(), dns, "www.foreign.example", lab.TypeA, "udp")
+	ok(t, err)
+	if len(answer.Addrs) != 1 || !netip.MustParsePrefix("198.18.0.0/15").Contains(answer.Addrs[0]) {
+		t.Fatalf("www.foreign.example is %v, want a fake address", answer.Addrs)
+	}
+	seen, err := c.GetHTTPAt(r.ctx(), answer.Addrs[0], "http://www.foreign.example/")
+	if err != nil || seen.Client.Addr() != r.At.Node.V4 {
+		t.Errorf("the web sees %v (%v), want the node", seen, err)
+	}
+	if answer, err = c.Lookup(r.ctx(), dns, "www.domestic.example", lab.TypeA, "udp"); err != nil {
+		t.Fatal(err)
+	}
+	seen, err = c.GetHTTPAt(r.ctx(), answer.Addrs[0], "http://www.domestic.example/")
+	if err != nil || seen.Client.Addr() != r.At.RouterWAN.V4 {
+		t.Errorf("of a name without a rule the web sees %v (%v), want the router", seen, err)
+	}
+}
+
+func TestTheServiceHasCommandsOfItsOwn(t *testing.T) {
+	r := boot(t)
+	r.install()
+	r.configure(lab.Config{})
+	for command, want := range map[string]string{
+		"check": "is valid", "doctor": "", "explain --client 192.168.77.11 www.foreign.example": "node",
+	} {
+		out, _ := r.try("/etc/init.d/fairlead " + command + " 2>&1")
+		if !strings.Contains(out, want) || strings.Contains(out, "commands:") {
+			t.Errorf("service fairlead %s prints %q, want something with %q", command, out, want)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bufio"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+)
+
+func TestInstalledItDoesNothingUntilItIsEnabled(t *testing.T) {
+	r := boot(t)
+	before := r.kernel()
+	configs := r.sh("cd /etc/config && md5sum $(ls | grep -v fairlead)")
+	r.install()
+	if all := r.instances(); len(all) != 0 {
+		t.Errorf("procd runs %v, want nothing of a package that was just installed", all)
+	}
+	wantSame(t, "the kernel", r.kernel(), before)
+	if now := r.sh("cd /etc/config && md5sum $(ls | grep -v fairlead)"); now != configs {
+		t.Errorf("the configurations of others are now\n%swant\n%s", now, configs)
+	}
+	if text := r.sh("fairlead check 2>&1"); !strings.Contains(text, "is valid") {
+		t.Errorf("the configuration that is shipped: %s", text)
+	}
+	if r.sh("/etc/init.d/fairlead enabled && echo yes") != "yes\n" {
+		t.Error("it would not be started at boot once it is enabled")
+	}
+}
+
+func TestRemovedItLeavesTheRouterAsItWas(t *testing.T) {
+	r := boot(t)
+	files, kernel, rules := r.files(), r.kernel(), len(r.input())
+	r.install()
+	r.configure(lab.Config{})
+	r.sh("/etc/init.d/fairlead start")
+	r.daemon()
+	r.wantNode("laptop")
+	r.sh("opkg remove fairlead")
+	until(t, "the firewall takes its rule back", func() bool { return len(r.input()) == rules })
+	if r.read("/etc/config/fairlead") == "" {
+		t.Error("the configuration is gone, want opkg to keep what the user wrote")
+	}
+	ok(t, os.Remove(r.root+"/etc/config/fairlead"))
+	wantSame(t, "the files", r.files(), files)
+	wantSame(t, "the kernel", r.kernel(), kernel)
+}
+
+func TestAnUpgradeKeepsConfigurationFlowsOfTheKernelAndNames(t *testing.T) {
+	r := served(t, lab.Config{})
+	before := r.daemon()
+	laptop := r.Clients["laptop"]
+	address := func(name string) []netip.Addr {
+		answer, err := laptop.Lookup(r.ctx(), r.At.RouterLAN.V4, name, lab.TypeA, "udp")
+		ok(t, err)
+		return answer.Addrs
+	}
+	direct, err := laptop.DialTCP(r.ctx(), netip.AddrPortFrom(address("www.domestic.example")[0], lab.EchoPort))
+	ok(t, err)
+	defer direct.Close()
+	faked, config := address("www.foreign.example"), r.read("/etc/config/fairlead")
+	r.install()
+	if after := r.daemon(); after.Pid == before.Pid {
+		t.Error("the old process goes on, want the new version to run")
+	}
+	r.firewalled()
+	if got := address("www.foreign.example"); !slices.Equal(got, faked) {
+		t.Errorf("a name that was %v is now %v, want the same", faked, got)
+	}
+	if r.read("/etc/config/fairlead") != config {
+		t.Error("the configuration changed")
+	}
+	direct.SetDeadline(time.Now().Add(patience))
+	if _, err := direct.Write([]byte("hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(direct).ReadString('\n'); err != nil {
+		t.Errorf("a flow that the kernel carries: %v, want it to go on", err)
+	}
+	r.wantNode("laptop")
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+)
+
+// status is a line of /proc/PID/status of the gateway's process.
+func (r *router) status(line string) string {
+	r.t.Helper()
+	out := r.sh("sed -n 's/^" + line + ":[^0-9a-f]*//p' /proc/$(pidof fairlead)/status")
+	return strings.Join(strings.Fields(out), " ")
+}
+
+func TestInAJailItHasItsOwnUserAndFourCapabilities(t *testing.T) {
+	r := served(t, lab.Config{})
+	if got := r.daemon().User; got != "fairlead" {
+		t.Errorf("procd runs it as %q, want its own user", got)
+	}
+	// An ordinary user's tests have no other user to become.
+	if text, err := os.ReadFile("/proc/self/uid_map"); err == nil && len(strings.Fields(string(text))) == 3 && strings.Fields(string(text))[2] != "1" {
+		if got := r.status("Uid"); strings.HasPrefix(got, "0 ") {
+			t.Errorf("its user numbers are %s, want none of root", got)
+		}
+	}
+	// DAC_OVERRIDE 1, NET_BIND_SERVICE 10, NET_ADMIN 12, NET_RAW 13: capability.h
+	want := fmt.Sprintf("%016x", 1<<1|1<<10|1<<12|1<<13)
+	for _, set := range []string{"CapEff", "CapPrm", "CapBnd"} {
+		if got := r.status(set); got != want {
+			t.Errorf("%s is %s, want %s", set, got, want)
+		}
+	}
+	if got := r.status("NoNewPrivs"); got != "1" {
+		t.Errorf("NoNewPrivs is %s, want 1", got)
+	}
+	for _, dir := range []string{"/etc/config", "/tmp"} {
+		if mounts := r.sh("grep ' " + dir + " ' /proc/$(pidof fairlead)/mounts"); !strings.Contains(mounts, " ro,") {
+			t.Errorf("in the jail %s is mounted as %q, want it to be read only", dir, mounts)
+		}
+	}
+	if out, code := r.try("ls /proc/$(pidof fairlead)/root/etc/shadow"); code == 0 {
+		t.Errorf("in the jail there is %s", out)
+	}
+	if strings.Contains(r.read("/tmp/log"), "could not be recorded") || r.read("/tmp/run/fairlead/sysctl") == "" {
+		t.Error("from the jail no sysctl could be changed, and one was in the way")
+	}
+}
+
+func TestWithoutUjailItRunsAsRoot(t *testing.T) {
+	r := boot(t)
+	r.sh("rm /sbin/ujail")
+	r.install()
+	r.configure(lab.Config{})
+	r.sh("/etc/init.d/fairlead start")
+	r.daemon()
+	r.firewalled()
+	r.wantNode("laptop")
+	if got := r.status("Uid"); !strings.HasPrefix(got, "0 ") {
+		t.Errorf("its user numbers are %s, want root's", got)
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/nft/nstest"
+)
+
+func TestMain(m *testing.M) {
+	code := nstest.Main(m)
+	if dir := built.dir; dir != "" {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// patience bounds what a test waits for. Nothing should take this long.
+const patience = 20 * time.Second
+
+// programs are what the routers of these tests are made of.
+type programs struct {
+	dir     string // of fairlead, rootlab and the package
+	ipk     string
+	busybox string
+	dnsmasq string
+}
+
+// built is made once, by the first test that needs it.
+var built struct {
+	once sync.Once
+	programs
+	err error
+}
+
+func tools(t *testing.T) programs {
+	t.Helper()
+	needs(t, "busybox", "busybox-static")
+	needs(t, "dnsmasq", "dnsmasq-base")
+	built.once.Do(func() { built.programs, built.err = buildTools() })
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.programs
+}
+
+// buildTools builds fairlead and its package as `make ipk` does, and the
+// stand-ins.
+func buildTools() (p programs, err error) {
+	if p.busybox, err = find("busybox"); err != nil {
+		return p, err
+	}
+	if p.dnsmasq, err = find("dnsmasq"); err != nil {
+		return p, err
+	}
+	if p.dir, err = os.MkdirTemp("", "rootlab"); err != nil {
+		return p, err
+	}
+	module, err := filepath.Abs("../../..")
+	if err != nil {
+		return p, err
+	}
+	bin := filepath.Join(p.dir, "bin")
+	if err := run(module, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=0.1.0-test", "-o", bin+"/",
+		"./cmd/fairlead", "./cmd/mkpkg", "./package/openwrt/rootlab"); err != nil {
+		return p, err
+	}
+	// mkpkg looks for what it packs from the root of the module.
+	if err := os.Symlink(filepath.Join(module, "package"), filepath.Join(p.dir, "package")); err != nil {
+		return p, err
+	}
+	if err := os.Link(filepath.Join(bin, "fairlead"), filepath.Join(bin, "fairlead-linux-amd64")); err != nil {
+		return p, err
+	}
+	if err := os.WriteFile(filepath.Join(bin, "fairlead-tiny-linux-amd64"), []byte("not installed here"), 0o755); err != nil {
+		return p, err
+	}
+	if err := run(p.dir, filepath.Join(bin, "mkpkg"), "ipk", "x86_64"); err != nil {
+		return p, err
+	}
+	found, err := filepath.Glob(filepath.Join(bin, "ipk", "fairlead_*_x86_64.ipk"))
+	if err != nil || len(found) != 1 {
+		return p, fmt.Errorf("mkpkg made the packages %v, want one of fairlead", found)
+	}
+	p.ipk = found[0]
+	return p, nil
+}
+
+// needs skips a test whose router has nothing to be made of. CI has to have it.
+func needs(t *testing.T, program, pkg string) {
+	t.Helper()
+	_, err := find(program)
+	switch {
+	case err == nil:
+	case os.Getenv("CI") != "":
+		t.Fatalf("CI has to have the program %s, of Debian's package %s: %v", program, pkg, err)
+	default:
+		t.Skipf("NOT TESTED: the program %s, of which the router is made, is not installed (Debian: apt install %s)", program, pkg)
+	}
+}
+
+func find(program string) (string, error) {
+	if path, err := exec.LookPath(program); err == nil {
+		return path, nil
+	}
+	path := "/usr/sbin/" + program // where Debian has it, and ordinary users do not look
+	_, err := os.Stat(path)
+	return path, err
+}
+
+func run(dir, program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "SOURCE_DATE_EPOCH=1700000000")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// until waits for something that tells nobody when it comes.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for !done() {
+		select {
+		case <-poll.C:
+		case <-deadline:
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
