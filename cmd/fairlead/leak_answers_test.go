@@ -109,7 +109,7 @@ func TestLeak_L25_AddressesOfThisNetworkAreNotLookedUpElsewhere(t *testing.T) {
 					p.rcode(p.ask(client, name, lab.TypePTR), lab.NXDomain)
 				}
 			}
-			for _, name := range []string{"1.0.0.127.in-addr.arpa", reverse6("::1")} {
+			for _, name := range []string{"1.0.0.127.in-addr.arpa", reverse6("::1"), reverse6(p.At.RouterLAN.V6.String())} {
 				p.ask("tv", name, lab.TypePTR) // the router's hosts file may have names for these
 			}
 			if !p.control && len(p.NodeResolverLog()) > 0 {
