@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Set("test.parallel", "6") // each waits more than it works
 	code := nstest.Main(m)
 	if dir := built.dir; dir != "" {
 		os.RemoveAll(dir)

@@ -31,6 +31,7 @@ type router struct {
 // boot starts a router without fairlead.
 func boot(t *testing.T) *router {
 	t.Helper()
+	t.Parallel() // each has a world of its own
 	p := tools(t)
 	w, err := lab.New(lab.Options{NoResolver: true})
 	ok(t, err)
