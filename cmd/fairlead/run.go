@@ -153,9 +153,9 @@ func (d *daemon) beat(ctx context.Context) error {
 	}
 }
 
-// watchSignals reloads on SIGHUP. Afterwards it is still caught, and not heard:
-// uncaught, it would end the process while it restores the system.
+// watchSignals reloads on SIGHUP.
 func (d *daemon) watchSignals(ctx context.Context) error {
+	defer signal.Stop(d.hup)
 	for {
 		select {
 		case <-ctx.Done():

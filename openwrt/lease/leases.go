@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"encoding/hex"
 	"net/netip"
 	"slices"
@@ -13,17 +14,24 @@ import (
 // name.
 type leases struct {
 	*entries
-	all []leased
+	all     []leased
+	holders map[claim][]int // by index of all
 }
 
 type leased struct {
 	addr   netip.Addr
 	name   string // empty: none
-	client string // client id or DUID: what one device has in common
-	sure   bool   // the configuration or a hosts file gives the name
+	fixed  string // what the configuration or a hosts file calls it; empty: nothing
+	client string // client id or DUID: what all leases of one device have in common
 }
 
-func (e *entries) newLeases() *leases { return &leases{entries: e} }
+// claim is a name in one family.
+type claim struct {
+	name string
+	is4  bool
+}
+
+func (e *entries) newLeases() *leases { return &leases{entries: e, holders: make(map[claim][]int)} }
 
 // addLease takes a line of dnsmasq's lease file: expiry, hardware address,
 // address, name or *, client id.
@@ -61,23 +69,46 @@ func (l *leases) addGuest(line string) {
 		return
 	}
 	if name := toldName(names[len(names)-1]); name != "" {
-		l.all = append(l.all, leased{addr: addr, name: name, client: "odhcpd"})
+		l.tell(leased{addr: addr, client: "odhcpd"}, name)
 	}
 }
 
 // take takes one lease. A device that the configuration names has that name,
 // one whose address a hosts file names has that one.
 func (l *leases) take(addr netip.Addr, mac policy.MAC, name, client string) {
-	told := leased{addr: addr, name: name, client: client}
-	if fixed := l.fixedName(mac, addr); fixed != "" {
-		told.name, told.sure = fixed, true
-	} else if host, domain, _ := strings.Cut(l.names[addr], "."); host != "" && addr.Is4() && (domain == "" || domain == l.config.Domain) {
-		told.name, told.sure = host, true
+	fixed := l.fixedName(mac, addr)
+	if fixed == "" {
+		host, domain, _ := strings.Cut(l.names[addr], ".")
+		if addr.Is4() && (domain == "" || domain == l.config.Domain) {
+			fixed = host
+		}
 	}
-	l.know(addr, mac, told.name)
-	if told.name != "" {
-		l.all = append(l.all, told)
+	l.know(addr, mac, cmp.Or(fixed, name))
+	l.tell(leased{addr: addr, fixed: fixed, client: client}, name)
+}
+
+func (l *leases) tell(lease leased, name string) {
+	l.all = append(l.all, lease)
+	l.give(len(l.all)-1, name)
+}
+
+// give gives a name to a lease, and takes it from other devices.
+func (l *leases) give(i int, name string) {
+	if name == "" {
+		return
 	}
+	lease := &l.all[i]
+	c := claim{name, lease.addr.Is4()}
+	others := l.holders[c][:0]
+	for _, j := range l.holders[c] {
+		if l.all[j].name == name && !c.is4 && l.all[j].client == lease.client {
+			others = append(others, j)
+		} else if l.all[j].name == name {
+			l.all[j].name = ""
+		}
+	}
+	lease.name = name
+	l.holders[c] = append(others, i)
 }
 
 // know takes note of who told which name.
@@ -101,27 +132,18 @@ func (l *leases) fixedName(mac policy.MAC, addr netip.Addr) string {
 	return ""
 }
 
-// settle gives each name to one device: the one that has it for sure, else the
+// settle gives each name to one device: the first that is called so, else the
 // last that told it. Hosts files and aliases come before all devices.
 func (l *leases) settle() {
-	type key struct {
-		name string
-		is4  bool
-	}
-	owner := make(map[key]leased)
-	for _, lease := range l.all {
-		k := key{lease.name, lease.addr.Is4()}
-		if had, taken := owner[k]; !taken || lease.sure || !had.sure {
-			owner[k] = lease
-		}
+	for i, lease := range slices.Backward(l.all) {
+		l.give(i, lease.fixed)
 	}
 	settled := make(map[string]bool) // names of hosts files
 	for name := range l.byName {
 		settled[name] = true
 	}
 	for _, lease := range l.all {
-		had := owner[key{lease.name, lease.addr.Is4()}]
-		if had.addr != lease.addr && (had.client != lease.client || lease.addr.Is4() || lease.client == "") {
+		if lease.name == "" {
 			continue
 		}
 		names := []string{lease.name}

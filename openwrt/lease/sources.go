@@ -53,10 +53,7 @@ type sources struct {
 
 func (b *Book) sources(c config) sources {
 	s := sources{dhcp: b.paths.DHCP, leases: union(b.paths.Leases, c.LeaseFiles)}
-	hosts := union(b.paths.Hosts, c.HostsFiles)
-	if c.NoHosts {
-		hosts = slices.DeleteFunc(hosts, func(path string) bool { return path == systemHosts })
-	}
+	hosts := b.hostsFiles(c)
 	for _, path := range expand(union(hosts, c.GuestFiles)) {
 		byGuests := slices.Contains(c.GuestFiles, path) || strings.HasPrefix(filepath.Base(path), "odhcpd")
 		switch {
@@ -67,6 +64,18 @@ func (b *Book) sources(c config) sources {
 		}
 	}
 	return s
+}
+
+// hostsFiles are in the order in which dnsmasq reads them: the system's own, then
+// further ones from the last to the first, the usual directory at the end.
+func (b *Book) hostsFiles(c config) (all []string) {
+	if slices.Contains(b.paths.Hosts, systemHosts) && !c.NoHosts {
+		all = append(all, systemHosts)
+	}
+	for _, path := range slices.Backward(c.HostsFiles) {
+		all = append(all, path)
+	}
+	return union(all, slices.DeleteFunc(slices.Clone(b.paths.Hosts), func(path string) bool { return path == systemHosts }))
 }
 
 func union(a, b []string) []string {
