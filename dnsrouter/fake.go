@@ -12,9 +12,6 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 )
 
-// fakeText tells those who look why the address is none that they know.
-const fakeText = "stands for the name"
-
 // fake answers with the addresses that stand for the name. HTTPS and SVCB
 // records, which could carry real addresses, do not exist for a faked name. With
 // the pool exhausted the answer is real, asked of the upstream that may know of
@@ -43,7 +40,7 @@ func (r *Router) fake(ctx context.Context, plan *running, q *question, ways poli
 	}
 	r.count.fake.Add(1)
 	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
-	reply.EDE(wire.EDEForged, fakeText)
+	reply.EDE(wire.EDEForged, "")
 	reply.Addr(plan.Config.FakeTTL, addr)
 	return q.finish(&reply), nil
 }
