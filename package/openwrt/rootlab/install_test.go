@@ -33,14 +33,16 @@ func TestInstalledItDoesNothingUntilItIsEnabled(t *testing.T) {
 }
 
 func TestRemovedItLeavesTheRouterAsItWas(t *testing.T) {
-	r := boot(t)
+	r := bootWith(t, time.Second)
 	files, kernel, rules := r.files(), r.kernel(), len(r.input())
 	r.install()
 	r.configure(lab.Config{})
 	r.sh("/etc/init.d/fairlead start")
 	r.daemon()
+	r.firewalled()
 	r.wantNode("laptop")
-	r.sh("kill -9 $(pidof fairlead); opkg remove fairlead") // what it leaves is the stop's to take back
+	// For five seconds it lies dead, and what it left is the stop's to take back.
+	r.sh("kill -9 $(pidof fairlead); opkg remove fairlead")
 	until(t, "the firewall takes its rule back", func() bool { return len(r.input()) == rules })
 	if r.read("/etc/config/fairlead") == "" {
 		t.Error("the configuration is gone, want opkg to keep what the user wrote")

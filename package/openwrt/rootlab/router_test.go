@@ -28,8 +28,14 @@ type router struct {
 	root string
 }
 
-// boot starts a router without fairlead.
+// boot starts a router without fairlead. What procd takes for a second before it
+// starts again what crashed is shorter.
 func boot(t *testing.T) *router {
+	t.Helper()
+	return bootWith(t, 50*time.Millisecond)
+}
+
+func bootWith(t *testing.T, second time.Duration) *router {
 	t.Helper()
 	t.Parallel() // each has a world of its own
 	p := tools(t)
@@ -43,7 +49,7 @@ func boot(t *testing.T) *router {
 		ok(t, w.Close())
 	})
 	ok(t, r.makeRoot())
-	r.startProcd()
+	r.startProcd(second)
 	r.startDnsmasq()
 	r.sh("/etc/init.d/firewall enable; /etc/init.d/firewall start; reload_config")
 	return r
@@ -113,11 +119,10 @@ func link(from, to string) error {
 	return os.WriteFile(to, text, 0o755)
 }
 
-// startProcd starts the router's first process. Seconds of `respawn` are a
-// twentieth.
-func (r *router) startProcd() {
+// startProcd starts the router's first process.
+func (r *router) startProcd(second time.Duration) {
 	r.t.Helper()
-	cmd := exec.Command(filepath.Join(r.root, "sbin/procd"), "-second", "50ms", r.root)
+	cmd := exec.Command(filepath.Join(r.root, "sbin/procd"), "-second", second.String(), r.root)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
 	life, err := cmd.StdinPipe()
@@ -308,17 +313,21 @@ func (r *router) tabled() bool {
 	return strings.Contains(text, inHex("fairlead"))
 }
 
-// wantSame compares two lists line by line.
+// wantSame compares two lists line by line, and tells of the first differences.
 func wantSame(t *testing.T, what string, got, want []string) {
 	t.Helper()
+	var differences []string
 	for _, line := range got {
 		if !slices.Contains(want, line) {
-			t.Errorf("%s: there is now %s", what, line)
+			differences = append(differences, "there is now "+line)
 		}
 	}
 	for _, line := range want {
 		if !slices.Contains(got, line) {
-			t.Errorf("%s: there is no more %s", what, line)
+			differences = append(differences, "there is no more "+line)
 		}
+	}
+	if n := len(differences); n > 0 {
+		t.Errorf("%s: %d differences, want none:\n%s", what, n, strings.Join(differences[:min(n, 8)], "\n"))
 	}
 }
