@@ -232,7 +232,8 @@ func bindDirectory(from, to string, writable bool) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+	// In a user namespace, what is mounted below cannot be left behind.
+	if err := unix.Mount(from, to, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return err
 	}
 	if writable {
