@@ -21,6 +21,7 @@ const (
 	fakeWaySet  = "fakeway"  // and its family
 	fakeRealSet = "fakereal" // and its family
 	handbackSet = "handback" // and its family
+	dohSet      = "doh"      // and its family
 
 	divertChain = "divert"
 	relayChain  = "relay"
@@ -31,6 +32,7 @@ const (
 const (
 	dnsPort = 53  // RFC 1035 section 4.2
 	dotPort = 853 // RFC 7858 section 3.1
+	dohPort = 443 // RFC 8484 section 5.1: that of HTTPS
 )
 
 // handbackLifetime is how long a UDP flow that was handed back to the kernel may
@@ -71,7 +73,7 @@ func (c Config) validate() error {
 	if len(c.Groups) == 0 {
 		errs = append(errs, errors.New("there is no group for clients that no section matches"))
 	}
-	errs = append(errs, validDevices(c.LAN), validPrefixes(c.Home), validInterfaces(c.Interfaces))
+	errs = append(errs, validDevices(c.LAN), validPrefixes(c.Home), validPrefixes(c.DoHServers), validInterfaces(c.Interfaces))
 	for i, m := range c.Members {
 		if m.Group < 0 || m.Group >= len(c.Groups) {
 			errs = append(errs, fmt.Errorf("members %d belong to group %d of %d", i, m.Group, len(c.Groups)))
@@ -158,6 +160,9 @@ func (c Config) sets() []set {
 			set{name: handbackSet + f.suffix(), key: []datatype{f.datatype(), inetService(), f.datatype(), inetService()},
 				timeout: true, lifetime: handbackLifetime, content: fromTraffic})
 		sets = append(sets, c.fakeSets(f)...)
+		if slices.ContainsFunc(c.Groups, func(g Group) bool { return g.RefuseDoH }) {
+			sets = append(sets, set{name: dohSet + f.suffix(), key: []datatype{f.datatype()}, interval: true, elements: prefixElements(f, c.DoHServers)})
+		}
 	}
 	for i, g := range c.Groups {
 		for _, f := range families() {

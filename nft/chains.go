@@ -110,8 +110,11 @@ func (c Config) group(i int, g Group) []rule {
 	if c.RefuseIPv6 {
 		rules = append(rules, line(is{nfproto(), v6().proto}, goTo(refuseChain)))
 	}
-	if c.RefuseDoT {
+	if g.RefuseDoT {
 		rules = append(rules, line(transports(), toPort(dotPort), goTo(refuseChain)))
+	}
+	if g.RefuseDoH {
+		rules = append(rules, refuseDoH()...)
 	}
 	if !g.asksAddresses() {
 		return append(rules, line(goTo(directChain)))
@@ -121,6 +124,16 @@ func (c Config) group(i int, g Group) []rule {
 		rules = append(rules, line(opensNone(), goTo(directChain))) // from before us
 	}
 	return append(rules, line(goTo(relayChain)))
+}
+
+// refuseDoH refuses HTTPS, over TCP and QUIC, to addresses of known resolvers: a
+// client that asks one by its address need not tell a name that could be sniffed.
+func refuseDoH() []rule {
+	var rules []rule
+	for _, f := range families() {
+		rules = append(rules, line(transports(), toPort(dohPort), in{field: target(f), set: dohSet + f.suffix()}, goTo(refuseChain)))
+	}
+	return rules
 }
 
 // ways comes back with flows that must be relayed. What a name taught comes

@@ -25,9 +25,9 @@ type Config struct {
 	Home        []netip.Prefix // the LAN's own and the router's connected prefixes, never diverted (except port 53)
 	Fake4       netip.Prefix   // the fakeip ranges
 	Fake6       netip.Prefix
-	Closed      bool // on_failure closed
-	RefuseIPv6  bool // ipv6 '0': IPv6 of diverted clients, except DNS, is refused
-	RefuseDoT   bool // block_dot: port 853 of diverted clients is refused
+	Closed      bool           // on_failure closed
+	RefuseIPv6  bool           // ipv6 '0': IPv6 of diverted clients, except DNS, is refused
+	DoHServers  []netip.Prefix // known DNS over HTTPS servers, for groups with RefuseDoH
 	Interfaces  []Interface
 	Groups      []Group   // group 0 is that of clients no section matches
 	Members     []Members // in order: the first that matches decides
@@ -41,6 +41,9 @@ type Config struct {
 type Group struct {
 	Mode policy.Mode // Off: accepted untouched, fake addresses refused
 	Rest Rest        // what becomes of a flow whose way no map knows
+
+	RefuseDoT bool // block_dot: port 853 is refused
+	RefuseDoH bool // block_doh: port 443 of Config.DoHServers is refused
 
 	// Addrs are the ways of addresses that no name was asked for. They are in
 	// order, and do not overlap.

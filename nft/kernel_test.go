@@ -36,10 +36,10 @@ func house() Config {
 func family3() Config {
 	c := house()
 	c.LAN = []string{"br0", "br1"}
-	c.RefuseDoT = true
+	c.DoHServers = prefixes("8.8.8.8/32", "9.9.9.8/29", "2620:fe::fe/128")
 	c.Groups = []Group{
-		{Mode: policy.FakeIP, Rest: RestDirect},
-		{Mode: policy.RealIP, Rest: RestRelay},
+		{Mode: policy.FakeIP, Rest: RestDirect, RefuseDoT: true},
+		{Mode: policy.RealIP, Rest: RestRelay, RefuseDoT: true, RefuseDoH: true},
 		{Mode: policy.Off},
 		{Mode: policy.FakeIP, Rest: RestRelay},
 	}

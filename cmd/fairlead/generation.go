@@ -218,7 +218,7 @@ func (g *generation) ruleset(home []netip.Prefix, names *lease.Book) (*nft.Rules
 	c := nft.Config{
 		LAN: g.devices, Home: home,
 		Fake4: g.cfg.DNS.Fake4, Fake6: g.cfg.DNS.Fake6,
-		Closed: g.cfg.Closed, RefuseIPv6: !g.cfg.IPv6, RefuseDoT: g.cfg.BlockDoT,
+		Closed: g.cfg.Closed, RefuseIPv6: !g.cfg.IPv6, DoHServers: g.cfg.DoHServers,
 		Members: g.members(names), Zones: g.zones, Router: g.cfg.Router,
 	}
 	numbers := interfaceNumbers(g.cfg)
@@ -229,6 +229,7 @@ func (g *generation) ruleset(home []netip.Prefix, names *lease.Book) (*nft.Rules
 	}
 	for client, learns := range g.learns() {
 		group := nft.Group{Mode: g.policy.Mode(policy.Client(client)), Rest: nft.RestDirect}
+		group.RefuseDoT, group.RefuseDoH = g.cfg.Blocks[client].DoT, g.cfg.Blocks[client].DoH
 		if learns {
 			group.Rest = nft.RestRelay
 			group.Addrs = g.addrs(policy.Client(client), numbers)

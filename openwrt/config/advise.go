@@ -23,9 +23,6 @@ func (b *builder) adviseMain(cfg *Config) {
 	if len(cfg.Networks)+len(cfg.Devices) == 0 && !cfg.Router {
 		main.warn("", main.Line, "nothing is served: it needs list network or list device")
 	}
-	if dns := b.single("dns", "dns"); cfg.BlockDoH {
-		dns.warn("block_doh", dns.lineOf("block_doh"), "it has no effect in this version")
-	}
 	elsewhere := func(outbound string) bool { return outbound != "direct" }
 	if len(cfg.Policy.Rules) == 0 && !slices.ContainsFunc(defaults(cfg.Policy, nil), elsewhere) {
 		main.warn("", main.Line, "there is no rule and the default is direct: everything leaves as it would without fairlead")

@@ -41,7 +41,6 @@ func newBuilder(file string, open Opener, strict bool) *builder {
 func (b *builder) build() *Config {
 	main, dns := b.single("fairlead", "main"), b.single("dns", "dns")
 	cfg := main.daemon()
-	cfg.BlockDoT, cfg.BlockDoH = dns.flag("block_dot"), dns.flag("block_doh")
 	cfg.DNS = dns.server(cfg.IPv6)
 
 	local := dns.reference("local_upstream", "upstream")
@@ -51,6 +50,7 @@ func (b *builder) build() *Config {
 
 	clients, networks := b.clients(dns.mode())
 	cfg.ClientNetworks = networks
+	cfg.Blocks = b.blocks(Blocks{DoT: dns.flag("block_dot"), DoH: dns.flag("block_doh")})
 	cfg.Policy = policy.Config{
 		Mode:           dns.mode(),
 		Default:        main.reference("default", "outbound"),

@@ -12,6 +12,15 @@ func (b *builder) clients(mode policy.Mode) (clients []policy.Section, networks 
 	return clients, networks
 }
 
+// blocks is what is refused of clients that no section matches, and of each section.
+func (b *builder) blocks(everyone Blocks) []Blocks {
+	all := []Blocks{everyone}
+	for _, s := range b.of("client") {
+		all = append(all, s.blocks(everyone))
+	}
+	return all
+}
+
 func (s *section) client(mode policy.Mode) policy.Section {
 	if !s.has("mac") && !s.has("ip") && !s.has("hostname") && !s.has("network") && !s.has("device") {
 		s.mistake("", s.Line, "it matches no client: it needs a list of mac, ip, hostname, network or device")

@@ -4,6 +4,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter"
@@ -28,14 +29,18 @@ type Config struct {
 	CacheDir  string
 	Control   string // path of the control socket
 	Replace   bool   // main.dnsmasq is replace
-	BlockDoT  bool
-	BlockDoH  bool
 	Policy    policy.Config
 	DNS       dnsrouter.Config
 	Upstreams []upstream.Config // declared ones; auto is not among them
 	Outbounds []outbound.Config // declared ones; direct and reject are not among them
 	Rulesets  []Ruleset         // declared ones; what rules use of them is in Policy, compiled
 	Warnings  Mistakes          // what check warns of, in the order of the file
+	// Blocks holds, by policy.Client, what of a client's own encrypted DNS is
+	// refused: the first is that of clients that no section matches.
+	Blocks []Blocks
+	// DoHServers are the addresses of known DoH servers, if any client may not
+	// ask them.
+	DoHServers []netip.Prefix
 	// ClientNetworks holds, by index of Policy.Clients, the UCI networks of a
 	// client section, which whoever knows networks adds to its Devices.
 	ClientNetworks [][]string

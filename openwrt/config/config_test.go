@@ -64,7 +64,7 @@ func TestAnEmptyFileIsTheDefaults(t *testing.T) {
 		StateDir: "/var/run/fairlead",
 		CacheDir: "/var/run/fairlead",
 		Control:  "/var/run/fairlead/control.sock",
-		BlockDoT: true,
+		Blocks:   []Blocks{{DoT: true}},
 		Policy:   policy.Config{Mode: policy.FakeIP, Default: "direct", Sniff: true, LocalUpstream: "auto"},
 		DNS: dnsrouter.Config{
 			Fake4:            netip.MustParsePrefix("198.18.0.0/15"),
@@ -91,8 +91,9 @@ func TestEveryOptionReachesItsComponent(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules, dns := got.Policy, got.DNS
+	rules.Rules = rules.Rules[1:] // that of block_doh: see blocks_test.go
 	rest := *got
-	rest.Policy, rest.DNS, rest.Warnings = policy.Config{}, dnsrouter.Config{}, nil
+	rest.Policy, rest.DNS, rest.DoHServers, rest.Warnings = policy.Config{}, dnsrouter.Config{}, nil, nil
 	compare(t, rest, wantRest())
 	compare(t, rules, wantPolicy(t))
 	compare(t, dns, dnsrouter.Config{
@@ -120,7 +121,6 @@ func wantRest() Config {
 		CacheDir: "/mnt/cache",
 		Control:  "/tmp/fairlead.sock",
 		Replace:  true,
-		BlockDoH: true,
 		Upstreams: []upstream.Config{
 			{Name: "isp", Outbound: "direct", Servers: []upstream.Server{
 				{Scheme: "udp", Addr: isp},
@@ -143,6 +143,7 @@ func wantRest() Config {
 			{Name: "fetched_too", URL: "https://lists.example/x", Outbound: "node", Interval: time.Hour, Category: "cn"},
 			{Name: "unused", Path: "/etc/gone.txt", Outbound: "direct", Interval: 24 * time.Hour},
 		},
+		Blocks:         []Blocks{{DoH: true}, {DoH: true}, {DoT: true}},
 		ClientNetworks: [][]string{{"guest"}, nil},
 	}
 }

@@ -51,6 +51,7 @@ func Parse(path string, r io.Reader, open Opener, strict bool) (*Config, error) 
 	}
 	b.advise(cfg)
 	cfg.Policy = withEssentials(cfg.Policy, essentials)
+	withDoHBlocked(cfg)
 	cfg.Warnings = b.warnings.sorted()
 	return cfg, nil
 }

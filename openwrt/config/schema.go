@@ -135,6 +135,8 @@ func schema() []sectionType {
 			list("device", "Linux interface"),
 			choice("mode", "", "fakeip", "realip", "off").otherwise("`dns.mode`"),
 			text("outbound", "outbound", "").otherwise("`main.default`"),
+			flag("block_dot", "").otherwise("`dns.block_dot`"),
+			flag("block_doh", "").otherwise("`dns.block_doh`"),
 		)},
 		{"ruleset", common("1",
 			text("path", "path", ""),

@@ -22,8 +22,6 @@ f:9: b: masq: it has no meaning for an outbound of type socks5`},
 f:1: main: nothing is served: it needs list network or list device`},
 		{"nothing is done", "config fairlead main\n\toption enabled 1\n\tlist network lan\nconfig client\n\tlist ip 192.0.2.1\n\toption mode off", `
 f:1: main: there is no rule and the default is direct: everything leaves as it would without fairlead`},
-		{"what has no effect yet", "config fairlead main\n\toption enabled 1\n\tlist network lan\n\toption dnsmasq replace\nconfig dns dns\n\toption block_doh 1\nconfig rule\n\tlist domain a.example\n\toption outbound reject", `
-f:6: dns: block_doh: it has no effect in this version`},
 		{"two rules of one name", "config rule\n\toption name a\n\tlist domain a.example\n\toption outbound reject\nconfig rule a\n\tlist domain b.example\n\toption outbound reject", `
 f:5: a: the rule on line 1 is called "a" too; explain and logs cannot tell them apart`},
 		{"a rule that can never match", "config rule\n\tlist domain example\n\toption outbound reject\nconfig rule\n\tlist domain a.example\n\toption outbound direct", `
