@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io/fs"
@@ -156,8 +157,11 @@ func (m *masq) told(client *lab.Client, server netip.Addr, name, network string)
 func (m *masq) isDNSMasq() {
 	m.t.Helper()
 	const typeTXT = 16
+	const again = 500 * time.Millisecond // a question can get lost while the port changes hands
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		a, err := m.router().Lookup(m.ctx(), netip.MustParseAddr("127.0.0.1"), "note.lan", typeTXT, "udp")
+		ctx, cancel := context.WithTimeout(m.t.Context(), again)
+		a, err := m.router().Lookup(ctx, netip.MustParseAddr("127.0.0.1"), "note.lan", typeTXT, "udp")
+		cancel()
 		if err == nil && len(a.Records) == 1 {
 			return
 		}

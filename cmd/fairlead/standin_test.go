@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -231,5 +232,93 @@ func TestADNSMasqThatCannotBeReplacedIsKept(t *testing.T) {
 	}
 	if got := m.told(m.Clients["laptop"], m.At.RouterLAN.V4, "www.foreign.example", "udp"); !strings.HasPrefix(got, "198.18.") {
 		t.Errorf("a client is told %s, want a fake address all the same", got)
+	}
+}
+
+func TestAClosedGuardGivesDNSMasqItsDNSBackToo(t *testing.T) {
+	m, files, _ := takesPlace(t)
+	m.configure(m.ConfigText(lab.Config{Main: []string{"option dnsmasq replace"}, Default: "node", OnFailure: "closed"}))
+	if err := m.daemon.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := m.command("guard"); code != 0 {
+		t.Fatalf("guard exits %d: %s", code, errs)
+	}
+	m.isDNSMasq()
+	if got := m.files(); got != files {
+		t.Errorf("dnsmasq's files are\n%s\nwant\n%s", got, files)
+	}
+	if _, err := m.Clients["laptop"].Lookup(m.ctx(), m.At.RouterLAN.V4, "www.foreign.example", lab.TypeA, "udp"); err == nil {
+		t.Error("a client's question is answered, want it refused until a daemon is there")
+	}
+}
+
+func TestAPortThatSomebodyElseHasIsLeftToHim(t *testing.T) {
+	m := newMasq(t)
+	t.Setenv(stageOfDNSMasq, m.dir)
+	before := m.files()
+	other, err := m.Router.ListenTCP(netip.AddrPortFrom(m.At.RouterWAN.V4, 53))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	m.configureWith("option dnsmasq replace")
+	m.start()
+	if err := m.daemon.WaitLog(m.ctx(), "port 53 is not free"); err != nil {
+		t.Fatal(err)
+	}
+	m.isDNSMasq()
+	if got := m.files(); got != before {
+		t.Errorf("dnsmasq's files are\n%s\nwant\n%s", got, before)
+	}
+}
+
+// resolves asks as resolvers do: a question that is lost once more, but not one
+// that is refused.
+func (m *masq) resolves(client, name string) bool {
+	for range 2 {
+		ctx, cancel := context.WithTimeout(m.t.Context(), time.Second)
+		a, err := m.Clients[client].Lookup(ctx, m.At.RouterLAN.V4, name, lab.TypeA, "udp")
+		cancel()
+		if err == nil || errors.Is(err, syscall.ECONNREFUSED) {
+			return len(a.Addrs) == 1
+		}
+	}
+	return false
+}
+
+func TestClientsMissNoAnswerWhileThePlaceIsTakenAndGivenBack(t *testing.T) {
+	m := newMasq(t)
+	t.Setenv(stageOfDNSMasq, m.dir)
+	m.configureWith()
+	m.start()
+	stop, missed := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				missed <- n
+				return
+			default:
+			}
+			if !m.resolves("laptop", "nas.lan") {
+				n++
+			}
+		}
+	}()
+	m.configureWith("option dnsmasq replace")
+	m.reloads()
+	if err := m.daemon.WaitLog(m.ctx(), inPlace); err != nil {
+		t.Error(err)
+	}
+	if err := m.daemon.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	m.isDNSMasq()
+	m.daemon.Wait(m.ctx())
+	close(stop)
+	if n := <-missed; n > 0 {
+		t.Errorf("%d questions were not answered, want none", n)
 	}
 }
