@@ -121,7 +121,6 @@ type entries struct {
 	stamp  string // of the files that it was read from
 	config config
 	rules  dnsrouter.LocalRules
-	log    *slog.Logger
 
 	byName map[string]*dnsrouter.Host
 	names  map[netip.Addr]string
@@ -130,6 +129,14 @@ type entries struct {
 	leases    []Lease
 	hostnames map[policy.MAC]string
 	macs      map[string][]policy.MAC // by host name
+}
+
+func newEntries(c config) *entries {
+	return &entries{
+		config: c, rules: c.rules(),
+		byName: make(map[string]*dnsrouter.Host), names: make(map[netip.Addr]string),
+		hostnames: make(map[policy.MAC]string), macs: make(map[string][]policy.MAC),
+	}
 }
 
 // maxNames bounds the names, some 200 bytes each: a list that is longer belongs
@@ -141,11 +148,8 @@ const maxNames = 1 << 16
 func (b *Book) read() *entries {
 	c := b.readConfig()
 	from := b.sources(c)
-	e := &entries{
-		stamp: stampOf(from), config: c, rules: c.rules(), log: b.log,
-		byName: make(map[string]*dnsrouter.Host), names: make(map[netip.Addr]string),
-		hostnames: make(map[policy.MAC]string), macs: make(map[string][]policy.MAC),
-	}
+	e := newEntries(c)
+	e.stamp = stampOf(from)
 	e.addConfig()
 	for _, path := range from.hosts {
 		b.eachLine(path, e.addHosts)

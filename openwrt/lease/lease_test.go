@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/openwrt/dhcp"
 )
 
 func bookOf(t *testing.T, leases, hosts string) (*Book, Paths) {
@@ -130,13 +131,19 @@ func TestTooManyNamesAreNotRead(t *testing.T) {
 
 func FuzzReadingTakesAnyFiles(f *testing.F) {
 	f.Add("1 02:00:00:00:00:02 192.168.77.12 tv *\n", "# br-lan 020000000002 ipv4 tv 1 c0a84d1e 32 192.168.77.30/32\n", "config cname\n\toption cname a\n\toption target b\n")
-	f.Fuzz(func(t *testing.T, leases, odhcpd, config string) {
-		dir := t.TempDir()
-		p := Paths{Leases: []string{filepath.Join(dir, "leases")}, Hosts: []string{filepath.Join(dir, "odhcpd")}, DHCP: filepath.Join(dir, "dhcp")}
-		write(t, p.Leases[0], leases)
-		write(t, p.Hosts[0], odhcpd)
-		write(t, p.DHCP, config)
-		for name := range NewBook(p, "lan", slog.New(slog.DiscardHandler)).entries.Load().byName {
+	f.Fuzz(func(t *testing.T, told, odhcpd, configured string) {
+		e := newEntries(config{dhcp.Parse(configured)})
+		e.addConfig()
+		l := e.newLeases()
+		for line := range strings.Lines(odhcpd) {
+			l.addGuest(line)
+			e.addHosts(line)
+		}
+		for line := range strings.Lines(told) {
+			l.addLease(line)
+		}
+		l.settle()
+		for name := range e.byName {
 			if !isName(name) {
 				t.Errorf("there is a name %q, want none that is no host name", name)
 			}
