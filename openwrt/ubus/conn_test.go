@@ -185,12 +185,12 @@ func TestEventsThatNobodyFetchesEndTheConnection(t *testing.T) {
 	for range 300 {
 		s.Send("flood", nil)
 	}
-	n := 0
+	err, n := c.Err(), 0 // nobody fetches before the end
 	for range c.Events() {
 		n++
 	}
-	if n != 256 || c.Err() == nil {
-		t.Errorf("%d events came, and the end because of %v; want 256 and a reason", n, c.Err())
+	if n != 256 || err == nil {
+		t.Errorf("%d events came, and the end because of %v; want 256 and a reason", n, err)
 	}
 }
 
