@@ -151,7 +151,7 @@ func users() map[string][]string {
 		"github.com/google/nftables":     {"nft"},
 		"github.com/mdlayher/netlink":    {"nft", "nft/route"},
 		"github.com/vishvananda/netlink": {"nft/route", "gateway/device"},
-		"go4.org/netipx":                 {"nft", "nft/route"},
+		"go4.org/netipx":                 {"nft"},
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/gateway/policy"
@@ -104,63 +103,53 @@ func (t *Table) Serve(ctx context.Context) error {
 }
 
 func (t *Table) follow(ctx context.Context) error {
-	updates := make(chan netlink.NeighUpdate, 64)
-	done := make(chan struct{})
-	defer close(done)
-	err := netlink.NeighSubscribeWithOptions(updates, done, netlink.NeighSubscribeOptions{
-		ErrorCallback:     func(err error) { t.log.Debug("following neighbours", "err", err) },
-		ReceiveBufferSize: receiveBuffer,
-	})
+	events, err := subscribe()
 	if err != nil {
 		return fmt.Errorf("subscribing to neighbours: %w", err)
 	}
+	defer events.Close()
+	defer context.AfterFunc(ctx, events.Close)()
 	if err := t.list(); err != nil {
 		return err
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case u, ok := <-updates:
-			if !ok {
-				return fmt.Errorf("the subscription to neighbours ended")
-			}
-			t.apply(u)
+	for ctx.Err() == nil {
+		some, err := receive(events)
+		if err != nil {
+			return fmt.Errorf("receiving events of neighbours: %w", err)
+		}
+		for _, e := range some {
+			t.apply(e)
 		}
 	}
+	return nil
 }
 
 func (t *Table) list() error {
-	list, err := netlink.NeighList(0, 0)
+	list, err := listEntries()
 	if err != nil {
 		return fmt.Errorf("listing neighbours: %w", err)
 	}
-	for _, n := range list {
-		t.apply(netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: n})
+	for _, e := range list {
+		t.apply(e)
 	}
 	return nil
 }
 
 // apply takes over one event. Entries without a hardware address (incomplete,
 // failed) do not delete what was known: the device is only asleep.
-func (t *Table) apply(u netlink.NeighUpdate) {
-	addr, ok := netip.AddrFromSlice(u.IP)
-	if !ok {
-		return
-	}
-	addr = addr.Unmap()
-	if u.Type == unix.RTM_DELNEIGH {
+func (t *Table) apply(e entry) {
+	if e.gone {
 		t.mu.Lock()
-		delete(t.byAddr, addr)
+		delete(t.byAddr, e.addr)
 		t.mu.Unlock()
 		return
 	}
-	if len(u.HardwareAddr) != len(policy.MAC{}) || u.State&(netlink.NUD_NOARP|netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) != 0 {
+	if len(e.mac) != len(policy.MAC{}) || e.state&(unix.NUD_NOARP|unix.NUD_FAILED|unix.NUD_INCOMPLETE) != 0 {
 		return
 	}
-	n := neighbour{mac: policy.MAC(u.HardwareAddr), link: linkName(u.LinkIndex)}
+	n := neighbour{mac: policy.MAC(e.mac), link: linkName(e.link)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.byAddr[addr] = n
-	t.settle(addr)
+	t.byAddr[e.addr] = n
+	t.settle(e.addr)
 }

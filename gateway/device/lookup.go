@@ -2,13 +2,10 @@ package device
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,9 +44,9 @@ func (t *Table) lookup(addr netip.Addr) neighbour {
 // fetch takes over what the kernel knows. Only this one entry is asked for, so
 // that a flood of forged sources stays cheap.
 func (t *Table) fetch(link int, addr netip.Addr) {
-	entry, err := entryOf(link, addr)
+	e, err := entryOf(link, addr)
 	if err == nil {
-		t.apply(netlink.NeighUpdate{Type: unix.RTM_NEWNEIGH, Neigh: *entry})
+		t.apply(e)
 	} else if !errors.Is(err, unix.ENOENT) {
 		t.log.Debug("asking for a neighbour", "addr", addr, "err", err)
 	}
@@ -108,49 +105,6 @@ func (t *Table) settle(addr netip.Addr) {
 		delete(t.expected, addr)
 		close(known)
 	}
-}
-
-// routedTo is the interface through which addr is reached, 0 if by none, and
-// whether it is reached without another router.
-func routedTo(addr netip.Addr) (link int, direct bool) {
-	routes, err := netlink.RouteGet(addr.AsSlice())
-	if err != nil || len(routes) == 0 {
-		return 0, false
-	}
-	return routes[0].LinkIndex, routes[0].Gw == nil
-}
-
-// hasNeighbours tells that an interface's hosts have hardware addresses that can
-// be asked for.
-func hasNeighbours(link int) bool {
-	l, err := netlink.LinkByIndex(link)
-	return err == nil && l.Attrs().RawFlags&(unix.IFF_NOARP|unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT) == 0
-}
-
-// solicit makes the kernel resolve an address as if a packet were to be sent
-// there (linux/neighbour.h, NTF_USE).
-func solicit(link int, addr netip.Addr) error {
-	return netlink.NeighSet(&netlink.Neigh{LinkIndex: link, IP: addr.AsSlice(), Flags: unix.NTF_USE})
-}
-
-// entryOf gets one entry of the neighbour table (RTM_GETNEIGH without a dump,
-// since Linux 5.0).
-func entryOf(link int, addr netip.Addr) (*netlink.Neigh, error) {
-	family := unix.AF_INET6
-	if addr.Is4() {
-		family = unix.AF_INET
-	}
-	request := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
-	request.AddData(&netlink.Ndmsg{Family: uint8(family), Index: uint32(link)})
-	request.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
-	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
-	if err != nil {
-		return nil, err
-	}
-	if len(answers) != 1 {
-		return nil, fmt.Errorf("%d entries for %s", len(answers), addr)
-	}
-	return netlink.NeighDeserialize(answers[0])
 }
 
 func linkName(index int) string {

@@ -2,12 +2,9 @@ package route
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
-	"github.com/vishvananda/netlink"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,17 +12,17 @@ import (
 // but the loopback, and apart those of each of the named ones that exists. Home
 // is sorted, without repetitions, and always has fe80::/10 (RFC 4291 section 2.4).
 func Connected(lanDevices []string) (home []netip.Prefix, lan map[string][]netip.Prefix, err error) {
-	h, err := open()
+	k, err := open()
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing connected prefixes: %w", err)
 	}
-	defer h.Close()
+	defer k.Close()
 
-	links, err := list(h.LinkList)
+	links, err := k.links()
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing interfaces: %w", err)
 	}
-	addrs, err := list(func() ([]netlink.Addr, error) { return h.AddrList(nil, unix.AF_UNSPEC) })
+	addrs, err := k.addresses(unix.AF_UNSPEC)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing addresses: %w", err)
 	}
@@ -34,25 +31,25 @@ func Connected(lanDevices []string) (home []netip.Prefix, lan map[string][]netip
 }
 
 // names of the interfaces by index, without the loopback.
-func names(links []netlink.Link) map[int]string {
+func names(links []link) map[int]string {
 	names := map[int]string{}
 	for _, l := range links {
-		if l.Attrs().Flags&net.FlagLoopback == 0 {
-			names[l.Attrs().Index] = l.Attrs().Name
+		if l.flags&unix.IFF_LOOPBACK == 0 {
+			names[l.index] = l.name
 		}
 	}
 	return names
 }
 
-func sortOut(names map[int]string, addrs []netlink.Addr, lanDevices []string) (home []netip.Prefix, lan map[string][]netip.Prefix) {
+func sortOut(names map[int]string, addrs []address, lanDevices []string) (home []netip.Prefix, lan map[string][]netip.Prefix) {
 	home = []netip.Prefix{netip.MustParsePrefix("fe80::/10")}
 	lan = map[string][]netip.Prefix{}
 	for _, a := range addrs {
-		device, ok := names[a.LinkIndex]
+		device, ok := names[a.link]
 		if !ok {
 			continue
 		}
-		for _, p := range prefixes(a) {
+		for _, p := range a.prefixes {
 			home = append(home, p)
 			if slices.Contains(lanDevices, device) {
 				lan[device] = append(lan[device], p)
@@ -61,18 +58,4 @@ func sortOut(names map[int]string, addrs []netlink.Addr, lanDevices []string) (h
 	}
 	slices.SortFunc(home, netip.Prefix.Compare)
 	return slices.Compact(home), lan
-}
-
-// prefixes of an address: its network, and that of the peer of a point-to-point link.
-func prefixes(a netlink.Addr) []netip.Prefix {
-	var all []netip.Prefix
-	for _, n := range []*net.IPNet{a.IPNet, a.Peer} {
-		if n == nil {
-			continue
-		}
-		if p, ok := netipx.FromStdIPNet(n); ok {
-			all = append(all, p.Masked())
-		}
-	}
-	return all
 }

@@ -92,9 +92,9 @@ func deletion(client, dialled netip.AddrPort) (netlink.Message, error) {
 	tuple, err := ae.Encode()
 	return netlink.Message{
 		Header: netlink.Header{
-			Type:  unix.NFNL_SUBSYS_CTNETLINK<<8 | nl.IPCTNL_MSG_CT_DELETE,
+			Type:  conntrackDelete,
 			Flags: netlink.Request | netlink.Acknowledge,
 		},
-		Data: append([]byte{family, unix.NFNETLINK_V0, 0, 0}, tuple...), // struct nfgenmsg
+		Data: append(genericHeader(family), tuple...),
 	}, err
 }

@@ -3,23 +3,20 @@ package route
 import (
 	"fmt"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/fairlead/fairlead/nft/mark"
 )
 
 // Clashes describes the routing rules of others that ask for bits of our mark:
 // packets of ours would take their way, or theirs ours.
 func Clashes() ([]string, error) {
-	h, err := open()
+	k, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("listing rules: %w", err)
 	}
-	defer h.Close()
+	defer k.Close()
 	var clashes []string
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		rules, err := list(func() ([]netlink.Rule, error) { return h.RuleList(family) })
+	for _, f := range families() {
+		rules, err := f.listRules(k)
 		if err != nil {
 			if isAbsent(err) {
 				continue
@@ -28,11 +25,11 @@ func Clashes() ([]string, error) {
 		}
 		for _, r := range rules {
 			mask := uint32(0xffffffff) // a rule without a mask compares the whole mark
-			if r.Mask != nil {
-				mask = *r.Mask
+			if r.mask != 0 {
+				mask = r.mask
 			}
-			if r.Protocol != Tag && r.Mark != 0 && r.Mark&mask&mark.Mask != 0 {
-				clashes = append(clashes, fmt.Sprintf("%d: fwmark %#x/%#x lookup %d", r.Priority, r.Mark, mask, r.Table))
+			if r.tag != Tag && r.mark != 0 && r.mark&mask&mark.Mask != 0 {
+				clashes = append(clashes, fmt.Sprintf("%d: fwmark %#x/%#x lookup %d", r.priority, r.mark, mask, r.table))
 			}
 		}
 	}

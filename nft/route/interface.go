@@ -2,12 +2,9 @@ package route
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 
 	"github.com/fairlead/fairlead/nft/mark"
-	"github.com/vishvananda/netlink"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,15 +39,12 @@ func (i Interface) gateway(f family) netip.Addr {
 // through is the table of an interface: out by its device and nowhere else. The
 // prefixes of the LAN are for those who ask with the mark for the way back: the
 // kernel with src_valid_mark, and flow offload.
-func (f family) through(i Interface, lan map[string][]netip.Prefix, devices map[string]device) []netlink.Route {
-	routes := []netlink.Route{{
-		Family: f.number, Table: i.table(), Protocol: Tag, Dst: f.all,
-		Type: unix.RTN_UNREACHABLE, Priority: lastResort,
-	}}
+func (f family) through(i Interface, lan map[string][]netip.Prefix, devices map[string]device) []entry {
+	routes := []entry{{to: f.all, table: i.table(), tag: Tag, kind: unix.RTN_UNREACHABLE, metric: lastResort}}
 	for name, prefixes := range lan {
 		for _, p := range prefixes {
 			if f.has(p.Addr()) && !p.Addr().IsLinkLocalUnicast() && devices[name].up {
-				routes = append(routes, f.linkRoute(i, netipx.PrefixIPNet(p), devices[name]))
+				routes = append(routes, f.linkRoute(i, p, devices[name]))
 			}
 		}
 	}
@@ -60,15 +54,15 @@ func (f family) through(i Interface, lan map[string][]netip.Prefix, devices map[
 	}
 	route := f.linkRoute(i, f.all, out)
 	if g := i.gateway(f); f.has(g) {
-		route.Gw, route.Scope, route.Flags = g.AsSlice(), unix.RT_SCOPE_UNIVERSE, int(netlink.FLAG_ONLINK)
+		route.gateway, route.scope, route.onlink = g, unix.RT_SCOPE_UNIVERSE, true
 	}
 	return append(routes, route)
 }
 
-func (f family) linkRoute(i Interface, to *net.IPNet, d device) netlink.Route {
-	route := netlink.Route{Family: f.number, Table: i.table(), Protocol: Tag, Dst: to, Type: unix.RTN_UNICAST, LinkIndex: d.index}
+func (f family) linkRoute(i Interface, to netip.Prefix, d device) entry {
+	route := entry{to: to, table: i.table(), tag: Tag, kind: unix.RTN_UNICAST, link: d.index}
 	if f.number == unix.AF_INET {
-		route.Scope = unix.RT_SCOPE_LINK
+		route.scope = unix.RT_SCOPE_LINK
 	}
 	return route
 }
@@ -80,25 +74,24 @@ type device struct {
 	global6 bool // it has an IPv6 address that others can answer
 }
 
-func listDevices(h *netlink.Handle) (map[string]device, error) {
-	links, err := list(h.LinkList)
+func listDevices(k kernel) (map[string]device, error) {
+	links, err := k.links()
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := list(func() ([]netlink.Addr, error) { return h.AddrList(nil, unix.AF_INET6) })
+	addrs, err := k.addresses(unix.AF_INET6)
 	if err != nil && !isAbsent(err) {
 		return nil, err
 	}
 	global := map[int]bool{}
 	for _, a := range addrs {
-		if a.Scope == unix.RT_SCOPE_UNIVERSE {
-			global[a.LinkIndex] = true
+		if a.scope == unix.RT_SCOPE_UNIVERSE {
+			global[a.link] = true
 		}
 	}
 	devices := map[string]device{}
 	for _, l := range links {
-		at := l.Attrs()
-		devices[at.Name] = device{at.Index, at.Flags&net.FlagUp != 0, global[at.Index]}
+		devices[l.name] = device{l.index, l.flags&unix.IFF_UP != 0, global[l.index]}
 	}
 	return devices, nil
 }

@@ -7,14 +7,11 @@ package route
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/nft/mark"
-	"github.com/vishvananda/netlink"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,13 +39,13 @@ type Config struct {
 // that were not is returned. The loopback interface must be up. A kernel without
 // IPv6 gets those of IPv4.
 func Apply(c Config) (added int, err error) {
-	h, err := open()
+	k, err := open()
 	if err != nil {
 		return 0, fmt.Errorf("adding routes: %w", err)
 	}
-	defer h.Close()
+	defer k.Close()
 
-	devices, err := listDevices(h)
+	devices, err := listDevices(k)
 	if err != nil {
 		return 0, fmt.Errorf("adding routes: %w", err)
 	}
@@ -57,7 +54,7 @@ func Apply(c Config) (added int, err error) {
 	}
 	var errs []error
 	for _, f := range families() {
-		n, err := f.apply(h, f.routes(c, devices), f.rules(c))
+		n, err := f.apply(k, f.routes(c, devices), rules(c))
 		added += n
 		if f.number == unix.AF_INET6 && isAbsent(err) {
 			continue
@@ -71,101 +68,89 @@ func Apply(c Config) (added int, err error) {
 
 // Remove deletes every rule and route of ours, whichever process added them.
 func Remove() error {
-	h, err := open()
+	k, err := open()
 	if err != nil {
 		return fmt.Errorf("deleting routes: %w", err)
 	}
-	defer h.Close()
+	defer k.Close()
 
 	var errs []error
 	for _, f := range families() {
-		if err := f.remove(h); err != nil && !isAbsent(err) {
+		if err := f.remove(k); err != nil && !isAbsent(err) {
 			errs = append(errs, fmt.Errorf("deleting routes of %s: %w", f.name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func open() (*netlink.Handle, error) {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, fmt.Errorf("opening a netlink socket: %w", err)
-	}
-	if err := h.SetSocketTimeout(patience); err != nil {
-		h.Close()
-		return nil, fmt.Errorf("bounding a netlink socket: %w", err)
-	}
-	return h, nil
-}
-
 // family is one of the two address families.
 type family struct {
 	name   string
-	number int
-	all    *net.IPNet
+	number byte // AF_ of linux/socket.h
+	all    netip.Prefix
 }
 
 func families() []family {
 	return []family{
-		{"IPv4", unix.AF_INET, &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}},
-		{"IPv6", unix.AF_INET6, &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}},
+		{"IPv4", unix.AF_INET, netip.PrefixFrom(netip.IPv4Unspecified(), 0)},
+		{"IPv6", unix.AF_INET6, netip.PrefixFrom(netip.IPv6Unspecified(), 0)},
 	}
 }
 
-func (f family) has(a netip.Addr) bool { return a.IsValid() && a.BitLen() == len(f.all.IP)*8 }
+func (f family) has(a netip.Addr) bool { return a.IsValid() && a.BitLen() == f.all.Addr().BitLen() }
 
 // apply deletes what is not wanted first: a route that moved to another device
 // or gateway would be taken for the same. In between its table refuses.
-func (f family) apply(h *netlink.Handle, routes []netlink.Route, rules []*netlink.Rule) (added int, err error) {
-	unwanted := func(r netlink.Route) bool {
-		return !slices.ContainsFunc(routes, func(w netlink.Route) bool { return f.describe(w) == f.describe(r) })
+func (f family) apply(k kernel, routes []entry, rules []rule) (added int, err error) {
+	unwanted := func(e entry) bool {
+		return !slices.ContainsFunc(routes, func(w entry) bool { return w.String() == e.String() })
 	}
-	stale := func(r netlink.Rule) bool {
-		return !slices.ContainsFunc(rules, func(w *netlink.Rule) bool { return w.Priority == r.Priority && w.Table == r.Table && w.Mark == r.Mark })
+	stale := func(r rule) bool {
+		return !slices.ContainsFunc(rules, func(w rule) bool { return w.priority == r.priority && w.table == r.table && w.mark == r.mark })
 	}
-	errs := []error{f.deleteRules(h, stale), f.deleteRoutes(h, unwanted)}
-	for _, r := range routes {
-		err := h.RouteAdd(&r)
+	errs := []error{f.deleteRules(k, stale), f.deleteRoutes(k, unwanted)}
+	for _, e := range routes {
+		err := k.addEntry(e)
 		switch {
 		case err == nil:
 			added++
-		case errors.Is(err, unix.EEXIST), deviceGone(err) && r.Type == unix.RTN_UNICAST:
+		case errors.Is(err, unix.EEXIST), deviceGone(err) && e.kind == unix.RTN_UNICAST:
 		default:
-			errs = append(errs, fmt.Errorf("adding %s: %w", f.describe(r), err))
+			errs = append(errs, fmt.Errorf("adding %s: %w", e, err))
 		}
 	}
 	for _, r := range rules {
-		err := h.RuleAdd(r)
+		err := f.addRule(k, r)
 		switch {
 		case err == nil:
 			added++
 		case errors.Is(err, unix.EEXIST):
 		default:
-			errs = append(errs, fmt.Errorf("adding rule %d: %w", r.Priority, err))
+			errs = append(errs, fmt.Errorf("adding rule %d: %w", r.priority, err))
 		}
 	}
 	return added, errors.Join(errs...)
 }
 
-func (f family) remove(h *netlink.Handle) error {
+func (f family) remove(k kernel) error {
 	return errors.Join(
-		f.deleteRules(h, func(netlink.Rule) bool { return true }),
-		f.deleteRoutes(h, func(netlink.Route) bool { return true }))
+		f.deleteRules(k, func(rule) bool { return true }),
+		f.deleteRoutes(k, func(entry) bool { return true }))
 }
 
 // deleteRules deletes those of our rules that are chosen.
-func (f family) deleteRules(h *netlink.Handle, chosen func(netlink.Rule) bool) error {
-	rules, err := list(func() ([]netlink.Rule, error) { return h.RuleList(f.number) })
+func (f family) deleteRules(k kernel, chosen func(rule) bool) error {
+	rules, err := f.listRules(k)
 	if err != nil {
 		return fmt.Errorf("listing rules: %w", err)
 	}
 	var errs []error
 	for _, r := range rules {
-		if r.Protocol != Tag || r.Mask == nil || *r.Mask != mark.Mask || !chosen(r) {
+		if !r.isOurs() || !chosen(r) {
 			continue
 		}
-		if err := h.RuleDel(&r); err != nil && !errors.Is(err, unix.ENOENT) {
-			errs = append(errs, fmt.Errorf("deleting rule %d: %w", r.Priority, err))
+		if err := f.deleteRule(k, r); err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("deleting rule %d: %w", r.priority, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -173,17 +158,13 @@ func (f family) deleteRules(h *netlink.Handle, chosen func(netlink.Rule) bool) e
 
 // routes deliver what the rules lead to the private table locally, and keep
 // packets for fake addresses from leaving when the nft table is not there.
-func (f family) routes(c Config, devices map[string]device) []netlink.Route {
-	routes := []netlink.Route{{
-		Family: f.number, Table: Table, Protocol: Tag, Dst: f.all,
-		Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST, LinkIndex: devices["lo"].index,
+func (f family) routes(c Config, devices map[string]device) []entry {
+	routes := []entry{{
+		to: f.all, table: Table, tag: Tag, kind: unix.RTN_LOCAL, scope: unix.RT_SCOPE_HOST, link: devices["lo"].index,
 	}}
 	for _, fake := range []netip.Prefix{c.Fake4, c.Fake6} {
 		if f.has(fake.Addr()) {
-			routes = append(routes, netlink.Route{
-				Family: f.number, Table: unix.RT_TABLE_MAIN, Protocol: Tag, Dst: netipx.PrefixIPNet(fake.Masked()),
-				Type: unix.RTN_UNREACHABLE,
-			})
+			routes = append(routes, entry{to: fake.Masked(), table: unix.RT_TABLE_MAIN, tag: Tag, kind: unix.RTN_UNREACHABLE})
 		}
 	}
 	for _, i := range c.Interfaces {
@@ -197,71 +178,37 @@ func (f family) routes(c Config, devices map[string]device) []netlink.Route {
 // for the way back to its source, too, and would take each source for an address
 // of its own: such a question comes from lo, as a packet of our own does, and is
 // for the main table. So packets of the router's own need another mark.
-func (f family) rules(c Config) []*netlink.Rule {
-	mask := mark.Mask
-	rule := func(priority int, m uint32, table int, from string) *netlink.Rule {
-		r := netlink.NewRule()
-		r.Family, r.Priority, r.Table, r.IifName = f.number, priority, table, from
-		r.Mark, r.Mask, r.Protocol = m, &mask, Tag
-		return r
+func rules(c Config) []rule {
+	lead := func(priority int, m uint32, table int, from string) rule {
+		return rule{priority: priority, mark: m, mask: mark.Mask, table: table, from: from, tag: Tag}
 	}
-	rules := []*netlink.Rule{
-		rule(Priority-1, mark.Carried, unix.RT_TABLE_MAIN, "lo"),
-		rule(Priority, mark.Carried, Table, ""),
+	rules := []rule{
+		lead(Priority-1, mark.Carried, unix.RT_TABLE_MAIN, "lo"),
+		lead(Priority, mark.Carried, Table, ""),
 	}
 	for _, i := range c.Interfaces {
-		rules = append(rules, rule(i.priority(), i.mark(), i.table(), ""))
+		rules = append(rules, lead(i.priority(), i.mark(), i.table(), ""))
 	}
 	if c.Router {
-		rules = append(rules, rule(Priority+mark.Interfaces, mark.Router, Table, ""))
+		rules = append(rules, lead(Priority+mark.Interfaces, mark.Router, Table, ""))
 	}
 	return rules
 }
 
 // deleteRoutes deletes those of our routes that are chosen.
-func (f family) deleteRoutes(h *netlink.Handle, chosen func(netlink.Route) bool) error {
-	ours := &netlink.Route{Protocol: Tag, Table: unix.RT_TABLE_UNSPEC}
-	routes, err := list(func() ([]netlink.Route, error) {
-		return h.RouteListFiltered(f.number, ours, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
-	})
+func (f family) deleteRoutes(k kernel, chosen func(entry) bool) error {
+	routes, err := f.ourEntries(k)
 	if err != nil {
 		return fmt.Errorf("listing routes: %w", err)
 	}
 	var errs []error
-	for _, r := range routes {
-		if !chosen(r) {
+	for _, e := range routes {
+		if !chosen(e) {
 			continue
 		}
-		if err := h.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
-			errs = append(errs, fmt.Errorf("deleting %s: %w", f.describe(r), err))
+		if err := k.deleteEntry(e); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("deleting %s: %w", e, err))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// describe says all by which we tell routes apart, as the kernel tells it.
-func (f family) describe(r netlink.Route) string {
-	if f.number == unix.AF_INET6 && r.Priority == 0 {
-		r.Priority = 1024 // IP6_RT_PRIO_USER of net/ipv6
-	}
-	text := fmt.Sprintf("route %s of type %d and metric %d in table %d", r.Dst, r.Type, r.Priority, r.Table)
-	if r.Type == unix.RTN_UNICAST {
-		text += fmt.Sprintf(" by gateway %v of link %d", r.Gw, r.LinkIndex)
-	}
-	return text
-}
-
-// list repeats a question whose answer was cut short by a change meanwhile.
-func list[T any](ask func() ([]T, error)) ([]T, error) {
-	for deadline := time.Now().Add(patience); ; {
-		all, err := ask()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) || time.Now().After(deadline) {
-			return all, err
-		}
-	}
-}
-
-// isAbsent tells that the kernel has no IPv6, or that it is switched off.
-func isAbsent(err error) bool {
-	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EACCES)
 }

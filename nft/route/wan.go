@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,22 +11,20 @@ import (
 // internet: those of the best default route of each family, sorted. There need
 // not be any.
 func DefaultDevices() ([]string, error) {
-	h, err := open()
+	k, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("listing default routes: %w", err)
 	}
-	defer h.Close()
+	defer k.Close()
 
-	links, err := list(h.LinkList)
+	links, err := k.links()
 	if err != nil {
 		return nil, fmt.Errorf("listing interfaces: %w", err)
 	}
 	known := names(links)
 	var devices []string
 	for _, f := range families() {
-		routes, err := list(func() ([]netlink.Route, error) {
-			return h.RouteListFiltered(f.number, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
-		})
+		routes, err := f.entries(k)
 		if err != nil && !isAbsent(err) {
 			return nil, fmt.Errorf("listing the default routes of %s: %w", f.name, err)
 		}
@@ -42,24 +39,17 @@ func DefaultDevices() ([]string, error) {
 }
 
 // best are the interfaces of the default routes with the lowest metric.
-func best(routes []netlink.Route) (indices []int) {
+func best(routes []entry) (indices []int) {
 	lowest := -1
 	for _, r := range routes {
-		if bits := 0; r.Dst != nil {
-			if bits, _ = r.Dst.Mask.Size(); bits > 0 {
-				continue
-			}
-		}
-		if lowest >= 0 && r.Priority > lowest {
+		if r.table != unix.RT_TABLE_MAIN || r.cloned || r.to.Bits() > 0 || lowest >= 0 && r.metric > lowest {
 			continue
 		}
-		if r.Priority != lowest {
-			lowest, indices = r.Priority, nil
+		if r.metric != lowest {
+			lowest, indices = r.metric, nil
 		}
-		indices = append(indices, r.LinkIndex)
-		for _, hop := range r.MultiPath {
-			indices = append(indices, hop.LinkIndex)
-		}
+		indices = append(indices, r.link)
+		indices = append(indices, r.hops...)
 	}
 	return indices
 }
