@@ -246,7 +246,7 @@ func (b *batch) elements(kind uint16, flags netlink.HeaderFlags, doing, set stri
 		var list []byte
 		n := 0
 		for n < len(elements) && len(list) < maxAttribute {
-			list = append(list, b.encodeElement(doing, elements[n])...)
+			list = appendElement(list, elements[n])
 			n++
 		}
 		elements = elements[n:]
@@ -260,44 +260,26 @@ func (b *batch) elements(kind uint16, flags netlink.HeaderFlags, doing, set stri
 	}
 }
 
-// encodeElement is one list entry, or two for an interval with an end.
-func (b *batch) encodeElement(doing string, m element) []byte {
-	data, err := attributeBytes(func(ae *netlink.AttributeEncoder) {
-		nest(ae, unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) {
-			dataValue(ae, unix.NFTA_SET_ELEM_KEY, m.key.data)
-			if m.timeout != 0 {
-				ae.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(m.timeout/time.Millisecond))
-			}
-			switch {
-			case m.verdict != nil:
-				nest(ae, unix.NFTA_SET_ELEM_DATA, func(ae *netlink.AttributeEncoder) { verdictData(ae, *m.verdict) })
-			case m.value != nil:
-				dataValue(ae, unix.NFTA_SET_ELEM_DATA, m.value.data)
-			}
-		})
-		if len(m.end) > 0 {
-			nest(ae, unix.NFTA_LIST_ELEM, func(ae *netlink.AttributeEncoder) {
-				ae.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
-				dataValue(ae, unix.NFTA_SET_ELEM_KEY, m.end)
-			})
+// appendElement appends one list entry, or two for an interval with an end.
+func appendElement(b []byte, m element) []byte {
+	b = appendNest(b, unix.NFTA_LIST_ELEM, func(b []byte) []byte {
+		b = appendData(b, unix.NFTA_SET_ELEM_KEY, m.key.data)
+		if m.timeout != 0 {
+			b = appendNumber64(b, unix.NFTA_SET_ELEM_TIMEOUT, uint64(m.timeout/time.Millisecond))
 		}
+		switch {
+		case m.verdict != nil:
+			b = appendNest(b, unix.NFTA_SET_ELEM_DATA, m.verdict.append)
+		case m.value != nil:
+			b = appendData(b, unix.NFTA_SET_ELEM_DATA, m.value.data)
+		}
+		return b
 	})
-	if err != nil && b.err == nil {
-		b.err = fmt.Errorf("%s: encoding %s: %w", doing, m.text(), err)
+	if len(m.end) == 0 {
+		return b
 	}
-	return data
-}
-
-func dataValue(ae *netlink.AttributeEncoder, kind uint16, data []byte) {
-	nest(ae, kind, func(ae *netlink.AttributeEncoder) { ae.Bytes(unix.NFTA_DATA_VALUE, data) })
-}
-
-func verdictData(ae *netlink.AttributeEncoder, v verdict) {
-	x := v.expr()
-	nest(ae, unix.NFTA_DATA_VERDICT, func(ae *netlink.AttributeEncoder) {
-		ae.Int32(unix.NFTA_VERDICT_CODE, int32(x.Kind))
-		if x.Chain != "" {
-			ae.String(unix.NFTA_VERDICT_CHAIN, x.Chain)
-		}
+	return appendNest(b, unix.NFTA_LIST_ELEM, func(b []byte) []byte {
+		b = appendNumber32(b, unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		return appendData(b, unix.NFTA_SET_ELEM_KEY, m.end)
 	})
 }

@@ -66,7 +66,7 @@ func (t *Table) settleTogether(doing string, groups [][]placement) error {
 // latest leaves out what is said of a key before the last time.
 func latest(all []placement) []placement {
 	type spot struct{ set, key string }
-	kept, at := all[:0:0], map[spot]int{}
+	kept, at := make([]placement, 0, len(all)), make(map[spot]int, len(all))
 	for _, p := range all {
 		where := spot{p.set, string(p.element.key.data)}
 		if i, ok := at[where]; ok {
@@ -113,31 +113,36 @@ func misjudged(err error) bool {
 // place adds what may be absent, so that it can be deleted, deletes it, so that
 // its time counts anew, and adds what shall stay.
 func place(b *batch, all []placement) {
-	for len(all) > 0 {
-		s := set{name: all[0].set}
-		var absent, outdated, stay []element
-		rest := all[:0:0]
-		for _, p := range all {
-			if p.set != s.name {
-				rest = append(rest, p)
-				continue
-			}
-			if p.gone || p.element.changes() {
-				outdated = append(outdated, p.element)
-				if !p.there {
-					absent = append(absent, p.element)
-				}
-			}
-			if !p.gone {
-				stay = append(stay, p.element)
-			}
-		}
-		b.addElements(s, 0, absent)
-		b.deleteElements(s, outdated)
-		b.addElements(s, 0, stay)
-		all = rest
+	for _, name := range setsOf(all) {
+		s := set{name: name}
+		b.addElements(s, 0, chosenOf(all, name, func(p *placement) bool { return p.outdated() && !p.there }))
+		b.deleteElements(s, chosenOf(all, name, (*placement).outdated))
+		b.addElements(s, 0, chosenOf(all, name, func(p *placement) bool { return !p.gone }))
 	}
 }
+
+// setsOf are the sets of placements, each once.
+func setsOf(all []placement) (names []string) {
+	for i := range all {
+		if !slices.Contains(names, all[i].set) {
+			names = append(names, all[i].set)
+		}
+	}
+	return names
+}
+
+// chosenOf are the elements of one set that are wanted.
+func chosenOf(all []placement, name string, wanted func(*placement) bool) (elements []element) {
+	for i := range all {
+		if p := &all[i]; p.set == name && wanted(p) {
+			elements = append(elements, p.element)
+		}
+	}
+	return elements
+}
+
+// outdated tells of an element whose key must go first, even if it comes back.
+func (p *placement) outdated() bool { return p.gone || p.element.changes() }
 
 // changes tells whether the key alone does not say all of the element.
 func (e element) changes() bool { return e.timeout != 0 || e.value != nil }

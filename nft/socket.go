@@ -27,6 +27,7 @@ type wire struct {
 	netns    int
 	conn     *netlink.Conn // nil: not open
 	sequence uint32        // of the last message sent
+	inbox    [4 << 10]byte // for one datagram
 }
 
 // commit has the kernel apply the batch. Only the last message asks for an
@@ -125,7 +126,7 @@ func size(messages []netlink.Message) int {
 // while reading.
 func (w *wire) outcome(b *batch, before uint32) (refused, err error) {
 	for {
-		answers, err := receive(w.conn)
+		answers, err := w.receive()
 		if err != nil {
 			return refused, fmt.Errorf("reading the answer of nf_tables: %w", err)
 		}
@@ -175,23 +176,23 @@ func (a answer) errno() syscall.Errno {
 func (a answer) sequence() uint32 { return binary.NativeEndian.Uint32(a[4+8:]) }
 
 // receive reads one datagram. The library's own Receive turns an answer into
-// an error without the number of the message.
-func receive(c *netlink.Conn) ([]answer, error) {
-	raw, err := c.SyscallConn()
+// an error without the number of the message. What it returns is valid until the
+// next time.
+func (w *wire) receive() ([]answer, error) {
+	raw, err := w.conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	buf := make([]byte, 4<<10)
 	var n int
 	var failed error
 	err = raw.Read(func(fd uintptr) bool {
-		n, _, failed = unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+		n, _, failed = unix.Recvfrom(int(fd), w.inbox[:], unix.MSG_DONTWAIT)
 		return failed != unix.EAGAIN
 	})
 	if err := errors.Join(err, failed); err != nil {
 		return nil, err
 	}
-	messages, err := syscall.ParseNetlinkMessage(buf[:n])
+	messages, err := syscall.ParseNetlinkMessage(w.inbox[:n])
 	if err != nil {
 		return nil, err
 	}
