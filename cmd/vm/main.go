@@ -21,7 +21,7 @@ func main() {
 	flag.StringVar(&j.run, "run", "", "run only tests that match `REGEXP`, instead of those chosen for each room")
 	flag.StringVar(&j.daemon, "daemon", "", "run `FILE` as the lab's router, with % for the machine, instead of the test's own")
 	flag.BoolVar(&j.verbose, "v", false, "print what passes, too")
-	flag.DurationVar(&j.limit, "limit", 4*time.Minute, "how long a machine may run")
+	flag.DurationVar(&j.limit, "limit", 8*time.Minute, "how long a machine may run")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: vm [options] [ROOM...]")
 		flag.PrintDefaults()
