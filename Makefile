@@ -26,7 +26,7 @@ ARCH  ?=
 COLD := net/http net/http/... vendor/... github.com/vishvananda/... github.com/google/nftables/... \
 	github.com/mdlayher/... go4.org/... encoding/json encoding/asn1 encoding/pem encoding/base64 encoding/hex \
 	regexp regexp/... math/big mime/... net/textproto net/url log/... flag os os/... compress/... reflect \
-	path/... fmt net crypto/... \
+	path/... fmt net crypto/... time context sort errors unicode/... strconv internal/strconv bufio \
 	$(MODULE)/nft/... $(MODULE)/openwrt/... $(MODULE)/cmd/... $(MODULE)/dnsrouter/upstream \
 	$(MODULE)/gateway/outbound $(MODULE)/gateway/device
 HOT := $(foreach p,nistec/fiat edwards25519/field aes/... bigmod,crypto/internal/fips140/$(p))
