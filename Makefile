@@ -9,6 +9,10 @@ STRIP    := -s -w
 LDFLAGS   = $(STRIP) -X main.version=$(VERSION) -X main.built=$(BUILT)
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
+# TAGS=quic gives builds and packages that can ask DNS servers over QUIC.
+TAGS  ?=
+comma := ,
+
 # FUZZTIME is what `make fuzz` gives each target, SHORTFUZZ what `make test` does:
 # a number of inputs, because a fuzzer whose time runs out in the midst of an
 # input now and then calls that a failure ("context deadline exceeded").
@@ -30,7 +34,7 @@ COLD := net/http net/http/... vendor/... github.com/vishvananda/... github.com/g
 	$(MODULE)/nft/... $(MODULE)/openwrt/... $(MODULE)/cmd/... $(MODULE)/dnsrouter/upstream \
 	$(MODULE)/gateway/outbound $(MODULE)/gateway/device
 HOT := $(foreach p,nistec/fiat edwards25519/field aes/... bigmod,crypto/internal/fips140/$(p))
-ROUTER := -tags router $(foreach p,$(COLD),-gcflags=$(p)=-l) $(foreach p,$(HOT),-gcflags=$(p)=)
+ROUTER := -tags router$(addprefix $(comma),$(TAGS)) $(foreach p,$(COLD),-gcflags=$(p)=-l) $(foreach p,$(HOT),-gcflags=$(p)=)
 
 # The tiny variant has no HTTPS, nor the HTTP that it would need.
 TINY := $(ROUTER) -tags router,tiny
@@ -41,7 +45,7 @@ RACE := $(shell $(GO) list -race runtime >/dev/null 2>&1 && echo -race)
 .PHONY: build demo test check fuzz cross ipk apk size clean
 
 build:
-	$(BUILD) -o bin/fairlead ./cmd/fairlead
+	$(BUILD) -tags '$(TAGS)' -o bin/fairlead ./cmd/fairlead
 
 # A home, a router and an internet in namespaces of this machine.
 demo: build
@@ -54,11 +58,15 @@ endif
 	$(GO) test $(RACE) $$($(GO) list ./... | grep -v '/cmd/fairlead$$')
 	$(GO) test $(RACE) ./cmd/fairlead # by itself: what others load the machine with looks like a slow daemon
 	$(GO) test -tags router,tiny -run Tiny ./openwrt/config # what the other tests do not build
+	$(GO) test -tags quic -run QUIC ./openwrt/config
+	$(GO) test $(RACE) -tags quic ./dnsrouter/upstream
+	$(GO) test -tags quic -run '^$$' -fuzz FuzzUnframed -fuzztime $(SHORTFUZZ) ./dnsrouter/upstream
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SHORTFUZZ)
 
 check:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags quic ./dnsrouter/upstream ./openwrt/config
 
 # Every fuzz target of every package in turn. Minimizing is bounded, because it
 # would otherwise take a minute for each interesting input.

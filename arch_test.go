@@ -39,10 +39,11 @@ func (p pkg) ours() []string {
 	return rooms
 }
 
-// packages are all of ours that consist of more than tests.
+// packages are all of ours that consist of more than tests, with what only some
+// builds have.
 func packages(t *testing.T) []pkg {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-buildvcs=false", "-json=ImportPath,Dir,Doc,Name,GoFiles,Imports", "./...").Output()
+	out, err := exec.Command("go", "list", "-buildvcs=false", "-tags=quic", "-json=ImportPath,Dir,Doc,Name,GoFiles,Imports", "./...").Output()
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
@@ -124,7 +125,9 @@ func TestArrowsPointDownOnly(t *testing.T) {
 
 // scaffold are the rooms that tests, the demo and measurements are built of; a
 // router does not use them.
-func scaffold() []string { return []string{"nft/nstest", "cmd/fairlead/lab", "cmd/bench", "cmd/vm/", "package/openwrt/rootlab"} }
+func scaffold() []string {
+	return []string{"nft/nstest", "cmd/fairlead/lab", "cmd/bench", "cmd/vm/", "package/openwrt/rootlab"}
+}
 
 // kernel is the kernel's own interface: whoever opens sockets may use it, and
 // pure rooms may not.
@@ -149,6 +152,7 @@ func TestTheKernelStaysOutOfPureRooms(t *testing.T) {
 func users() map[string][]string {
 	return map[string][]string{
 		"github.com/google/nftables":     {"nft"},
+		"github.com/quic-go/quic-go":     {"dnsrouter/upstream"},
 		"github.com/mdlayher/netlink":    {"nft", "nft/route"},
 		"github.com/vishvananda/netlink": {"nft/route", "gateway/device"},
 		"go4.org/netipx":                 {"nft"},

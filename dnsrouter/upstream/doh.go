@@ -26,24 +26,34 @@ const HasHTTPS = true
 // mediaType is that of a DNS message (RFC 8484 section 6).
 const mediaType = "application/dns-message"
 
-// doh asks over HTTPS (RFC 8484), by HTTP/2 where the server has it.
-type doh struct {
-	target *target
-	url    string
+// maxHeader bounds the header of an answer, in octets.
+const maxHeader = 16 << 10
 
-	mu      sync.Mutex // guards the fields below
+// doh asks over HTTPS (RFC 8484).
+type doh struct {
+	url   string
+	begin func() *session
+
+	mu      sync.Mutex // guards the field below
 	session *session
 }
 
 // session is an HTTP client and its connections. One whose connections are
 // half-open is replaced as a whole.
 type session struct {
-	http.Transport
+	http.RoundTripper
+	end   func()       // closes connections that carry nothing
 	heard atomic.Int64 // answers received
 }
 
+func newWeb(t *target, begin func() *session) *doh {
+	return &doh{url: t.url(), begin: begin, session: begin()}
+}
+
+// newDoH asks by HTTP/2 where the server has it.
 func newDoH(t *target) *doh {
-	return &doh{target: t, url: t.url(), session: newSession(t)}
+	config := t.tlsConfig()
+	return newWeb(t, func() *session { return newSession(t, config) })
 }
 
 func (t *target) url() string {
@@ -64,8 +74,8 @@ func (t *target) url() string {
 	return u.String()
 }
 
-func newSession(t *target) *session {
-	s := &session{}
+func newSession(t *target, config *tls.Config) *session {
+	s := &http.Transport{}
 	s.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		// A Transport may go on dialling after its question has ended.
 		ctx, cancel := context.WithTimeout(ctx, totalTime)
@@ -73,14 +83,14 @@ func newSession(t *target) *session {
 		defer context.AfterFunc(t.env.ctx, cancel)()
 		return t.dialTCP(ctx)
 	}
-	s.TLSClientConfig = t.tlsConfig()
+	s.TLSClientConfig = config.Clone() // with the same sessions to be resumed
 	s.ForceAttemptHTTP2 = true
 	s.TLSHandshakeTimeout = totalTime
 	s.IdleConnTimeout = t.env.idle
 	s.MaxConnsPerHost = 1 // else each of the first questions opens a connection of its own
 	s.DisableCompression = true
-	s.MaxResponseHeaderBytes = 16 << 10
-	return s
+	s.MaxResponseHeaderBytes = maxHeader
+	return &session{RoundTripper: s, end: s.CloseIdleConnections}
 }
 
 // ask posts the question; if a session that answered before says nothing for a
@@ -118,8 +128,8 @@ func (d *doh) replace(dead *session) *session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.session == dead {
-		d.session = newSession(d.target)
-		dead.CloseIdleConnections()
+		d.session = d.begin()
+		dead.end()
 	}
 	return d.session
 }

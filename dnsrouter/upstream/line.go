@@ -131,7 +131,7 @@ func (l *line) send(w *waiter) error {
 	if !l.kept.datagrams {
 		// In one piece: some servers want length and message in one segment
 		// (RFC 7766 section 8).
-		msg = append([]byte{byte(len(w.query) >> 8), byte(len(w.query))}, w.query...)
+		msg = framed(msg)
 	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -141,6 +141,11 @@ func (l *line) send(w *waiter) error {
 		return errGone
 	}
 	return nil
+}
+
+// framed puts its length before a message, as streams need it.
+func framed(msg []byte) []byte {
+	return append([]byte{byte(len(msg) >> 8), byte(len(msg))}, msg...)
 }
 
 // serve reads answers until the connection ends.

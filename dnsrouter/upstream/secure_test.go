@@ -26,10 +26,22 @@ var anyPort = netip.MustParseAddrPort("127.0.0.1:0")
 func serveWeb(t testing.TB, a *authority, name string, h handler) (netip.AddrPort, *record) {
 	t.Helper()
 	var seen record
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(web(&seen, h))
+	server.TLS = a.server(t, name)
+	server.TLS.NextProtos = nil
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return netip.MustParseAddrPort(server.Listener.Addr().String()), &seen
+}
+
+// web answers questions in requests.
+func web(seen *record, h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		query, _ := io.ReadAll(r.Body)
 		m := new(dns.Msg)
-		if r.Method != "POST" || r.ProtoMajor != 2 || r.URL.Path != "/dns-query" || r.Header.Get("Content-Type") != "application/dns-message" ||
+		if r.Method != "POST" || r.ProtoMajor < 2 || r.URL.Path != "/dns-query" || r.Header.Get("Content-Type") != "application/dns-message" ||
 			r.Header.Get("User-Agent") != "" || m.Unpack(query) != nil {
 			http.Error(w, "no such thing", http.StatusBadRequest)
 			return
@@ -42,14 +54,7 @@ func serveWeb(t testing.TB, a *authority, name string, h handler) (netip.AddrPor
 			return
 		}
 		<-r.Context().Done()
-	}))
-	server.TLS = a.server(t, name)
-	server.TLS.NextProtos = nil
-	server.EnableHTTP2 = true
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	return netip.MustParseAddrPort(server.Listener.Addr().String()), &seen
+	}
 }
 
 // secureServers are the encrypted transports with the same behaviour.
@@ -64,6 +69,20 @@ func secureServers(t *testing.T, test func(t *testing.T, scheme string, addr net
 		addr, seen := serveWeb(t, ca, "dns.test", answers(right))
 		test(t, "https", addr, ca, seen)
 	})
+	overQUIC(t, test)
+}
+
+// overConnections fails unless the questions went over n connections, and none went in
+// the clear.
+func overConnections(t *testing.T, d *way, scheme string, n int) {
+	t.Helper()
+	wantTCP, wantUDP := n, 0
+	if scheme == "quic" || scheme == "h3" {
+		wantTCP, wantUDP = 0, n
+	}
+	if tcp, udp := d.dialled(); tcp != wantTCP || udp != wantUDP {
+		t.Errorf("%d connections over TCP and %d over UDP, want %d and %d", tcp, udp, wantTCP, wantUDP)
+	}
 }
 
 func TestEncryptedQuestionsArePaddedOverOneConnection(t *testing.T) {
@@ -77,13 +96,11 @@ func TestEncryptedQuestionsArePaddedOverOneConnection(t *testing.T) {
 			if got := len(a.query); got%128 != 0 {
 				t.Errorf("a query has %d octets, want a multiple of 128", got)
 			}
-			if scheme == "https" && a.msg.Id != 0 {
-				t.Errorf("a query over HTTPS has id %d, want 0", a.msg.Id)
+			if scheme != "tls" && a.msg.Id != 0 {
+				t.Errorf("a query over %s has id %d, want 0", scheme, a.msg.Id)
 			}
 		}
-		if tcp, udp := d.dialled(); tcp != 1 || udp != 0 {
-			t.Errorf("%d TCP and %d UDP connections, want 1 and 0", tcp, udp)
-		}
+		overConnections(t, d, scheme, 1)
 	})
 }
 
@@ -101,8 +118,8 @@ func TestACertificateForAnotherNameIsRefused(t *testing.T) {
 		if got := len(seen.all()); got != 0 {
 			t.Errorf("the server was asked %d times, want 0", got)
 		}
-		if _, udp := d.dialled(); udp != 0 {
-			t.Errorf("%d questions went over UDP, want 0", udp)
+		if tcp, udp := d.dialled(); tcp != 0 && udp != 0 {
+			t.Errorf("%d connections over TCP and %d over UDP, want those of the scheme only", tcp, udp)
 		}
 		if got := strings.Count(out.String(), "level=WARN"); got != 1 {
 			t.Errorf("%d warnings, want 1:\n%s", got, out.String())
@@ -122,9 +139,7 @@ func TestAHalfOpenConnectionIsDialledAgainOnce(t *testing.T) {
 		if took := time.Since(start); took > silence+time.Second {
 			t.Errorf("took %v, want about %v", took, silence)
 		}
-		if tcp, _ := d.dialled(); tcp != 2 {
-			t.Errorf("%d connections, want 2", tcp)
-		}
+		overConnections(t, d, scheme, 2)
 	})
 }
 

@@ -64,7 +64,7 @@ func newServer(e *env, cfg Server) *server {
 	case "https":
 		s.way = newDoH(t)
 	default:
-		s.way = unknown(cfg.Scheme)
+		s.way = newQUIC(t)
 	}
 	return s
 }

@@ -251,7 +251,15 @@ func (w *way) DialUDP(ctx context.Context, host string, to netip.AddrPort) (net.
 	w.hosts = append(w.hosts, host)
 	w.mu.Unlock()
 	var d net.Dialer
-	return d.DialContext(ctx, "udp", to.String())
+	c, err := d.DialContext(ctx, "udp", to.String())
+	if err != nil {
+		return nil, err
+	}
+	m := &mute{Conn: c}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns = append(w.conns, m)
+	return m, nil
 }
 
 func (w *way) dialled() (tcp, udp int) {

@@ -51,7 +51,8 @@ func parseServer(text string) (upstream.Server, error) {
 		return upstream.Server{}, err
 	}
 	authority, path, hasPath := strings.Cut(rest, "/")
-	if hasPath && scheme != "https" {
+	web := scheme == "https" || upstream.HasQUIC && scheme == "h3"
+	if hasPath && !web {
 		return upstream.Server{}, fmt.Errorf("%q has a path, which only https has", text)
 	}
 	host, addr, err := parseHostPort(authority, port)
@@ -59,16 +60,16 @@ func parseServer(text string) (upstream.Server, error) {
 		return upstream.Server{}, err
 	}
 	server := upstream.Server{Scheme: scheme, Host: host, Addr: addr}
-	if scheme == "https" {
+	if web {
 		server.Path, err = parseDoHPath(path)
 	}
-	if host == "" && (scheme == "tls" || scheme == "https") {
+	if host == "" && scheme != "udp" && scheme != "tcp" {
 		server.Host = addr.Addr().String() // what the certificate must be for: RFC 8310, section 8.1
 	}
 	return server, err
 }
 
-// usualPort is the port of a scheme: RFC 1035, 7858 and 8484.
+// usualPort is the port of a scheme: RFC 1035, 7858, 8484 and 9250.
 func usualPort(scheme string) (uint16, error) {
 	switch scheme {
 	case "udp", "tcp":
@@ -81,7 +82,13 @@ func usualPort(scheme string) (uint16, error) {
 		}
 		return 443, nil
 	case "quic", "h3":
-		return 0, fmt.Errorf("this build has no QUIC, so no servers of scheme %s", scheme)
+		switch {
+		case !upstream.HasQUIC:
+			return 0, fmt.Errorf("this build has no QUIC, so no servers of scheme %s", scheme)
+		case scheme == "h3":
+			return 443, nil
+		}
+		return 853, nil
 	}
 	return 0, fmt.Errorf("there is no scheme %q%s", scheme, Suggest(scheme, []string{"udp", "tcp", "tls", "https"}))
 }
