@@ -91,31 +91,36 @@ func (l *learned) answer(group policy.Client, name string, addrs []netip.Addr, t
 			return err
 		}
 	}
+	var ways []AddrWay
 	for _, addr := range addrs {
-		l.learn(group, addr, live, now)
+		ways = l.learn(ways, group, addr, live, now)
 	}
+	l.put(ways, now)
 	return nil
 }
 
-// learn remembers the name and puts the address into the map of the group, if
-// all its names agree. Where they do not, it is in no map any more.
-func (l *learned) learn(group policy.Client, addr netip.Addr, live liveName, now time.Time) {
+// learn remembers the name and appends the address with its way in the group, if
+// all its names agree and the kernel has yet to be told of it. Where they do not,
+// it is in no map any more.
+func (l *learned) learn(ways []AddrWay, group policy.Client, addr netip.Addr, live liveName, now time.Time) []AddrWay {
 	k := l.addrs[addr]
-	if k == nil {
+	first := k == nil
+	if first {
 		if len(l.addrs) >= maxAddrs {
 			l.deaf = later(l.deaf, live.until)
-			return
+			return ways
 		}
 		k = &known{blocked: l.deaf}
 		l.addrs[addr] = k
 	}
 	k.remember(l.plan, addr, live, now)
-	if !l.plan.learns(group) {
-		return
+	if !l.plan.learns(group) || k.stays(group, live.until) {
+		return ways
 	}
 	if way := k.agreed(l.plan, group, addr, now); way != Relayed {
-		l.add(addr, k, element{group, way, live.until}, now)
+		ways = append(ways, AddrWay{int(group), addr, way, live.until.Sub(now), first})
 	}
+	return ways
 }
 
 // learns says whether the kernel has a way map for a client. A reload may have
@@ -200,20 +205,32 @@ func (k *known) agreed(plan *Plan, group policy.Client, addr netip.Addr, now tim
 	return max(way, Relayed)
 }
 
-// add puts the address into the map of a group, or lengthens its stay. That it
-// could not be put there costs speed, not correctness, so the answer leaves.
-func (l *learned) add(addr netip.Addr, k *known, e element, now time.Time) {
-	i := slices.IndexFunc(k.elements, func(o element) bool { return o.group == e.group })
-	if i >= 0 && !k.elements[i].until.Before(e.until.Add(-grace/2)) {
-		return // each lengthening costs a transaction, and a CDN's address is answered for hundreds of names
-	}
-	if err := l.sink.SetWay(int(e.group), addr, e.way, e.until.Sub(now)); err != nil {
+// stays says whether the address is in the map of a group for long enough. Each
+// lengthening costs a transaction, and a CDN's address is answered for hundreds
+// of names.
+func (k *known) stays(group policy.Client, until time.Time) bool {
+	i := k.in(group)
+	return i >= 0 && !k.elements[i].until.Before(until.Add(-grace/2))
+}
+
+// in is which element is the group's; -1: none.
+func (k *known) in(group policy.Client) int {
+	return slices.IndexFunc(k.elements, func(e element) bool { return e.group == group })
+}
+
+// put puts addresses into the maps of their groups, or lengthens their stay. That
+// they could not be put there costs speed, not correctness, so the answer leaves.
+func (l *learned) put(ways []AddrWay, now time.Time) {
+	if len(ways) == 0 || l.sink.SetWays(ways) != nil {
 		return
 	}
-	if i < 0 {
-		k.elements = append(k.elements, e)
-	} else {
-		k.elements[i] = e
+	for _, w := range ways {
+		k, e := l.addrs[w.Addr], element{policy.Client(w.Group), w.Way, now.Add(w.TTL)}
+		if i := k.in(e.group); i >= 0 {
+			k.elements[i] = e
+		} else {
+			k.elements = append(k.elements, e)
+		}
 	}
 }
 
@@ -248,7 +265,7 @@ func (l *learned) restore() error {
 	for addr, k := range l.addrs {
 		for _, e := range k.elements {
 			if left := e.until.Sub(now); left > 0 {
-				all = append(all, AddrWay{int(e.group), addr, e.way, left})
+				all = append(all, AddrWay{int(e.group), addr, e.way, left, true})
 			}
 		}
 	}

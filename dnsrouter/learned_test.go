@@ -20,6 +20,7 @@ type kernelMap struct {
 	until map[place]time.Time
 	way   map[place]Way
 	fails func() bool
+	twice []place // said to be set first, and there already
 }
 
 // place is where an element can be: an address in the map of a group.
@@ -34,19 +35,16 @@ func newKernelMap() *kernelMap {
 	return &kernelMap{until: make(map[place]time.Time), way: make(map[place]Way), fails: func() bool { return false }}
 }
 
-func (k *kernelMap) SetWay(group int, addr netip.Addr, way Way, ttl time.Duration) error {
+func (k *kernelMap) SetWays(all []AddrWay) error {
 	if k.fails() {
 		return errKernel
 	}
-	k.until[place{group, addr}], k.way[place{group, addr}] = time.Now().Add(ttl), way
-	return nil
-}
-
-func (k *kernelMap) SetWays(all []AddrWay) error {
 	for _, w := range all {
-		if err := k.SetWay(w.Group, w.Addr, w.Way, w.TTL); err != nil {
-			return err
+		at := place{w.Group, w.Addr}
+		if w.First && k.has(at) {
+			k.twice = append(k.twice, at)
 		}
+		k.until[at], k.way[at] = time.Now().Add(w.TTL), w.Way
 	}
 	return nil
 }
@@ -233,6 +231,9 @@ func (m *naive) elsewhere(group policy.Client, a netip.Addr, way Way) string {
 
 // check is the invariant of learned.
 func (m *naive) check() {
+	for _, p := range m.kernel.twice {
+		m.t.Errorf("the kernel was told that %s is new to the map of group %d, where it was", p.addr, p.group)
+	}
 	for p := range m.kernel.until {
 		if !m.kernel.has(p) {
 			continue

@@ -47,6 +47,5 @@ func TestTenThousandLearnedAddressesTakeLessThanThreeMegabytes(t *testing.T) {
 // nowhere takes every way.
 type nowhere struct{}
 
-func (nowhere) SetWay(int, netip.Addr, Way, time.Duration) error { return nil }
-func (nowhere) SetWays([]AddrWay) error                          { return nil }
-func (nowhere) DelWay(int, netip.Addr) error                     { return nil }
+func (nowhere) SetWays([]AddrWay) error      { return nil }
+func (nowhere) DelWay(int, netip.Addr) error { return nil }

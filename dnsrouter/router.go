@@ -20,7 +20,6 @@ import (
 // WaySink is told which way flows to real addresses leave, before an answer
 // with one does. A group is the number of a policy.Client.
 type WaySink interface {
-	SetWay(group int, addr netip.Addr, way Way, ttl time.Duration) error
 	SetWays(all []AddrWay) error
 	DelWay(group int, addr netip.Addr) error
 }
@@ -31,6 +30,7 @@ type AddrWay struct {
 	Addr  netip.Addr
 	Way   Way
 	TTL   time.Duration
+	First bool // no other way was set since the table was made, or what was has ended
 }
 
 // FakeSink is told what fake addresses stand for, before an answer with one

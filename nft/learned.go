@@ -13,6 +13,11 @@ type Learned struct {
 	Addr  netip.Addr
 	Way   Way           // DelWays does not read it
 	TTL   time.Duration // how long it is believed; less than a second counts as one. DelWays does not read it
+
+	// First says that the group knows no way of the address, so that none need be
+	// forgotten: a message to the kernel in place of three and of two more for each
+	// other way.
+	First bool
 }
 
 // SetWay has new flows of the group to addr leave that way for as long as ttl,
@@ -20,7 +25,7 @@ type Learned struct {
 // forgotten. It returns when the kernel has it. In a group that has no sets of
 // addresses, because everything leaves directly, there is nothing to set.
 func (t *Table) SetWay(group int, addr netip.Addr, way Way, ttl time.Duration) error {
-	return t.SetWays([]Learned{{group, addr, way, ttl}})
+	return t.SetWays([]Learned{{Group: group, Addr: addr, Way: way, TTL: ttl}})
 }
 
 // SetWays is SetWay for many addresses, in as few transactions as hold them.
@@ -72,6 +77,9 @@ func (r *Ruleset) placed(l Learned, gone bool) ([]placement, error) {
 		return nil, nil
 	}
 	e := element{key: addrValue(l.Addr), timeout: max(l.TTL, time.Second)}
+	if l.First && !gone {
+		return []placement{{set: wayName(f, l.Group, l.Way), element: e, first: true}}, nil
+	}
 	var group []placement
 	for _, w := range learnable(r.interfaces) {
 		group = append(group, placement{set: wayName(f, l.Group, w), element: e, gone: gone || w != l.Way})
@@ -103,7 +111,7 @@ func (t *Table) DelDirects(directs []Direct) error { return t.DelWays(learned(di
 func learned(directs []Direct) []Learned {
 	all := make([]Learned, len(directs))
 	for i, d := range directs {
-		all[i] = Learned{d.Group, d.Addr, DirectWay, d.TTL}
+		all[i] = Learned{Group: d.Group, Addr: d.Addr, Way: DirectWay, TTL: d.TTL}
 	}
 	return all
 }

@@ -15,6 +15,7 @@ type placement struct {
 	set     string
 	element element
 	gone    bool
+	first   bool // the key is absent for sure
 	there   bool // supposed to be in the map, perhaps with another value; else to be absent or the same
 }
 
@@ -142,7 +143,7 @@ func chosenOf(all []placement, name string, wanted func(*placement) bool) (eleme
 }
 
 // outdated tells of an element whose key must go first, even if it comes back.
-func (p *placement) outdated() bool { return p.gone || p.element.changes() }
+func (p *placement) outdated() bool { return p.gone || p.element.changes() && !p.first }
 
 // changes tells whether the key alone does not say all of the element.
 func (e element) changes() bool { return e.timeout != 0 || e.value != nil }

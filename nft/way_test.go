@@ -47,15 +47,31 @@ func TestAnAddressHasTheWayThatWasSetLast(t *testing.T) {
 	wantLearned(t, "after DelWay", v4(), nil)
 }
 
+func TestAnAddressSaidToBeNewIsOnlyAdded(t *testing.T) {
+	table := install(t, enterNetNS(t), outwards())
+	first := Learned{Addr: addr("198.51.100.7"), Way: InterfaceWay(3), TTL: time.Minute, First: true}
+	for _, when := range []string{"new", "there already"} {
+		check(t, "SetWays", table.SetWays([]Learned{first}))
+		wantLearned(t, when, v4(), map[Way]string{InterfaceWay(3): "198.51.100.7 timeout 1m"})
+	}
+	group, err := table.ruleset.placed(first, false)
+	check(t, "placed", err)
+	b := newBatch(TableName)
+	place(b, group)
+	if len(b.messages) != 1 {
+		t.Errorf("%d messages for an address that is new, want 1", len(b.messages))
+	}
+}
+
 func TestManyWaysAreSetTogetherWhateverSomeOfThemWere(t *testing.T) {
 	table := install(t, enterNetNS(t), outwards())
 	check(t, "SetWay", table.SetWay(0, addr("198.51.100.2"), DirectWay, time.Minute))
 	check(t, "SetWay", table.SetWay(0, addr("198.51.100.3"), InterfaceWay(3), time.Minute))
 	all := []Learned{
-		{0, addr("198.51.100.1"), InterfaceWay(3), time.Minute},
-		{0, addr("198.51.100.2"), InterfaceWay(3), time.Minute},
-		{0, addr("198.51.100.3"), InterfaceWay(3), time.Minute},
-		{0, addr("198.51.100.1"), DirectWay, time.Minute}, // twice: the later holds
+		{Addr: addr("198.51.100.1"), Way: InterfaceWay(3), TTL: time.Minute},
+		{Addr: addr("198.51.100.2"), Way: InterfaceWay(3), TTL: time.Minute},
+		{Addr: addr("198.51.100.3"), Way: InterfaceWay(3), TTL: time.Minute},
+		{Addr: addr("198.51.100.1"), Way: DirectWay, TTL: time.Minute}, // twice: the later holds
 	}
 	check(t, "SetWays", table.SetWays(all))
 	wantLearned(t, "after SetWays", v4(), map[Way]string{

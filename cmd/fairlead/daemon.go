@@ -283,14 +283,10 @@ func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
 // kernelWays are the table as the DNS router uses it.
 type kernelWays struct{ *nft.Table }
 
-func (k kernelWays) SetWay(group int, addr netip.Addr, way dnsrouter.Way, ttl time.Duration) error {
-	return k.Table.SetWay(group, addr, nft.Way(way), ttl)
-}
-
 func (k kernelWays) SetWays(all []dnsrouter.AddrWay) error {
 	learned := make([]nft.Learned, len(all))
 	for i, w := range all {
-		learned[i] = nft.Learned{Group: w.Group, Addr: w.Addr, Way: nft.Way(w.Way), TTL: w.TTL}
+		learned[i] = nft.Learned{Group: w.Group, Addr: w.Addr, Way: nft.Way(w.Way), TTL: w.TTL, First: w.First}
 	}
 	return k.Table.SetWays(learned)
 }
