@@ -21,9 +21,14 @@ type outcome struct {
 // the one asked last usually needs, or at once when it fails. The first good
 // answer ends the others.
 func (u *Upstream) hedge(ctx context.Context, q Question) ([]byte, error) {
+	servers := u.current()
+	if len(servers) == 1 {
+		o := servers[0].ask(ctx, q) // there is nobody to hedge with
+		return o.answer, o.err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	order := rank(u.current(), time.Now())
+	order := rank(servers, time.Now())
 	outcomes := make(chan outcome, len(order))
 	patience := time.NewTimer(0)
 	defer patience.Stop()

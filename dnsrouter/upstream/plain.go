@@ -89,7 +89,7 @@ func (p *plain) overUDP(ctx context.Context, q Question) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 
-	s := socket{Conn: conn, query: query, mix: mix, count: &p.target.env.count}
+	s := socket{Conn: conn, query: query, mix: mix, env: p.target.env}
 	for n := 0; ; n++ {
 		if _, err := conn.Write(query); err != nil {
 			return nil, orCause(ctx, err)
@@ -115,14 +115,15 @@ type socket struct {
 	net.Conn
 	query []byte
 	mix   bool
-	count *counters
+	env   *env
 	wrong int
 }
 
 // answer reads until the right answer comes. The kernel passes on only what
 // comes from the server's address and port.
 func (s *socket) answer() ([]byte, error) {
-	var buf [wire.MaxUDP + 1]byte // an octet more tells that the answer is longer
+	buf := s.env.datagram()
+	defer s.env.datagrams.Put(buf)
 	for {
 		n, err := s.Read(buf[:])
 		if err != nil {
@@ -132,7 +133,7 @@ func (s *socket) answer() ([]byte, error) {
 		if settles(err) {
 			return slices.Clone(buf[:n]), err
 		}
-		s.count.wrong.Add(1)
+		s.env.count.wrong.Add(1)
 		if s.wrong++; s.wrong > maxWrong {
 			return nil, errForged
 		}

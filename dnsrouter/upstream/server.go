@@ -33,6 +33,19 @@ type env struct {
 	count   counters
 	conns   conns
 	running sync.WaitGroup // all goroutines of the upstream
+
+	datagrams sync.Pool // of *datagram
+}
+
+// datagram is where an answer over UDP is read to: an octet more than was
+// offered tells that it is longer.
+type datagram [wire.MaxUDP + 1]byte
+
+func (e *env) datagram() *datagram {
+	if d, ok := e.datagrams.Get().(*datagram); ok {
+		return d
+	}
+	return new(datagram)
 }
 
 // transport is one way of asking a server.
@@ -181,10 +194,14 @@ func (t *target) dialUDP(ctx context.Context) (net.Conn, error) {
 	return t.env.dial.DialUDP(ctx, "", addrs[0])
 }
 
+// roomBeside is what a question has beside its name: header, type and class, and
+// the OPT record without padding.
+const roomBeside = wire.HeaderLen + 2 + 4 + 11
+
 // newQuery writes a question with a given id. With mix, the case of its letters
 // is random.
 func newQuery(q Question, id uint16, pad, mix bool) ([]byte, error) {
-	query, err := wire.AppendQuery(make([]byte, 0, wire.MinUDP), q.Name, wire.Ask{
+	query, err := wire.AppendQuery(make([]byte, 0, roomBeside+len(q.Name)), q.Name, wire.Ask{
 		ID: id, Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD, Size: wire.MaxUDP, Pad: pad,
 	})
 	if err == nil && mix {

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +75,8 @@ type Upstream struct {
 	mu      sync.Mutex // guards the fields below
 	closed  bool
 	flights map[Question]*flight
-	servers map[Server]*server // those in use; the ones of auto come and go
+	known   []Server  // those in use; the ones of auto come and go
+	servers []*server // of each of known
 }
 
 // flight is one question under way and those who wait for it.
@@ -97,7 +99,6 @@ func New(cfg Config, d Dialer, opts Options) *Upstream {
 		cancel:  cancel,
 		list:    cfg.Servers,
 		flights: make(map[Question]*flight),
-		servers: make(map[Server]*server),
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -209,36 +210,48 @@ func (u *Upstream) fly(ctx context.Context, q Question, f *flight) {
 
 // current returns the servers that may be asked now, in the order configured.
 func (u *Upstream) current() []*server {
-	var wanted []Server
-	for _, s := range u.list {
-		if s.Scheme != "auto" {
-			wanted = append(wanted, s)
+	wanted := u.wanted()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if slices.Equal(wanted, u.known) {
+		return u.servers
+	}
+	var known []Server
+	var servers []*server
+	for _, cfg := range wanted {
+		if slices.Contains(known, cfg) {
 			continue
 		}
-		if u.auto != nil {
+		var s *server
+		if i := slices.Index(u.known, cfg); i >= 0 {
+			s = u.servers[i]
+		} else {
+			s = newServer(u.env, cfg)
+		}
+		known, servers = append(known, cfg), append(servers, s)
+	}
+	u.known, u.servers = known, servers // connections of those that went close when idle
+	return servers
+}
+
+// wanted are the servers that are configured.
+func (u *Upstream) wanted() []Server {
+	isAuto := func(s Server) bool { return s.Scheme == "auto" }
+	if !slices.ContainsFunc(u.list, isAuto) {
+		return u.list
+	}
+	var wanted []Server
+	for _, s := range u.list {
+		switch {
+		case !isAuto(s):
+			wanted = append(wanted, s)
+		case u.auto != nil:
 			for _, addr := range u.auto() {
 				wanted = append(wanted, Server{Scheme: "udp", Addr: addr})
 			}
 		}
 	}
-
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	kept := make(map[Server]*server, len(wanted))
-	var servers []*server
-	for _, cfg := range wanted {
-		if kept[cfg] != nil {
-			continue
-		}
-		s := u.servers[cfg]
-		if s == nil {
-			s = newServer(u.env, cfg)
-		}
-		kept[cfg] = s
-		servers = append(servers, s)
-	}
-	u.servers = kept // connections of those that went close when idle
-	return servers
+	return wanted
 }
 
 // Close ends all questions and connections and waits for them.
