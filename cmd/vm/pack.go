@@ -25,7 +25,7 @@ func suites() []suite {
 		{room: "nft/route"},
 		{room: "gateway/tproxy"},
 		{room: "gateway/relay", skip: "Bulk|ArrivesWhole"},
-		{room: "gateway/outbound"},
+		{room: "gateway/outbound", run: "Mapping|Datagram|Burst|Direct|Refus|Socket|MPTCP|Interface|Address"},
 		{room: "cmd/fairlead", run: "TestTheDemoShowsNothingWrong|TestAfterACrashTheHouseHasAnOrdinaryRouter|TestANamesFlowsLeaveThroughItsInterfaceInTheKernel|" +
 			"TestADirectUDPFlowToALiteralAddressIsHandedBackToTheKernel|TestALargeDatagramArrivesWhole|TestAnIdleDaemonFitsARoutersMemory"},
 	}
