@@ -85,9 +85,9 @@ func TestOnlyWhatAnswersTheQuestionIsKept(t *testing.T) {
 		records []string
 		want    []string
 	}{
-		{"records of the question's chain stay, whatever their order", "a.example", dns.TypeA, 0,
+		{"records of the question's chain stay, and come in its order", "a.example", dns.TypeA, 0,
 			[]string{"c.example. 5 IN A 192.0.2.1", "b.example. 7 IN CNAME c.example.", "A.example. 9 IN CNAME b.example."},
-			[]string{"c.example. 5 IN A 192.0.2.1", "b.example. 7 IN CNAME c.example.", "a.example. 9 IN CNAME b.example."}},
+			[]string{"a.example. 9 IN CNAME b.example.", "b.example. 7 IN CNAME c.example.", "c.example. 5 IN A 192.0.2.1"}},
 		{"records of other names go", "a.example", dns.TypeA, 0,
 			[]string{"a.example. 5 IN A 192.0.2.1", "bank.example. 5 IN A 192.0.2.66", "bank.example. 5 IN CNAME evil.example."},
 			[]string{"a.example. 5 IN A 192.0.2.1"}},

@@ -45,7 +45,8 @@ type Scrubbed struct {
 // does not answer the question: in the answer section, records outside the
 // question's CNAME chain or of other types than the one asked for; in the
 // authority section all but the SOA record of a negative answer and the records
-// of DNSSEC; the additional section. Scrubbed.Msg begins behind dst. The error
+// of DNSSEC; the additional section. What is left of the answer is in the order
+// of the chain. Scrubbed.Msg begins behind dst. The error
 // is ErrChain or ErrTooLong.
 func (r *Response) Scrub(dst []byte, f Filter) (Scrubbed, error) {
 	chain, err := r.chain()
@@ -74,24 +75,28 @@ type scrubber struct {
 	ttlSet bool
 }
 
-// answer copies what answers the question.
+// answer copies what answers the question, in the order of the chain: stub
+// resolvers read an answer once, and miss what comes before its alias.
 func (s *scrubber) answer() {
-	for rr := range s.r.Records {
-		if rr.Section != Answer {
-			return
+	for i := range s.chain.names() {
+		for rr := range s.r.Records {
+			if rr.Section != Answer {
+				break
+			}
+			if len(s.pack.msg()) > MaxMessage || s.place(rr) != i || s.f.StripDNSSEC && s.unasked(rr) {
+				continue
+			}
+			s.copy(rr)
 		}
-		if len(s.pack.msg()) > MaxMessage || !s.answers(rr) || s.f.StripDNSSEC && s.unasked(rr) {
-			continue
-		}
-		s.copy(rr)
 	}
 }
 
-// answers tells whether a record of the answer section is part of the answer.
-func (s *scrubber) answers(rr Record) bool {
+// place is the number of the name in the chain that a record of the answer
+// section belongs to, or -1.
+func (s *scrubber) place(rr Record) int {
 	msg, names := s.r.Msg, s.chain.names()
 	if rr.Class != s.r.Class && s.r.Class != ClassANY {
-		return false
+		return -1
 	}
 	for i, name := range names {
 		last := i == len(names)-1
@@ -99,20 +104,23 @@ func (s *scrubber) answers(rr Record) bool {
 		case rr.Type == TypeDNAME && s.r.Type != TypeDNAME,
 			s.signs(rr, TypeDNAME):
 			if within(msg, name, rr.Name) {
-				return true
+				return i
 			}
 		case !sameName(msg, rr.Name, msg, name):
 		case !last && rr.Type == TypeCNAME:
-			return rr.Data == names[i+1] // the one that was followed
+			if rr.Data != names[i+1] {
+				return -1 // not the one that was followed
+			}
+			return i
 		case rr.Type == TypeRRSIG:
 			if s.r.Type == TypeANY || s.r.Type == TypeRRSIG || s.signs(rr, TypeCNAME, s.r.Type) {
-				return true
+				return i
 			}
 		case last && (rr.Type == s.r.Type || s.r.Type == TypeANY):
-			return true
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 // unasked tells the signatures that the question was not for.
