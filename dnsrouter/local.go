@@ -1,6 +1,7 @@
 package dnsrouter
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"slices"
@@ -60,8 +61,10 @@ func (r *Router) localRules() *LocalRules {
 // local answers names that are this network's own or special (RFC 6761, RFC
 // 6303): they are neither faked nor sent on. Nil means that the name is none.
 func (r *Router) local(ctx context.Context, plan *Plan, q *question, from netip.Addr) ([]byte, error) {
-	if prefix, ok := wire.ReversePrefix(q.Name()); ok {
-		return r.reverse(ctx, plan, q, prefix, from)
+	if strings.HasSuffix(q.name, ".arpa") {
+		if net, ok := reverseOf(q.Name()); ok {
+			return r.reverse(ctx, plan, q, net, from)
+		}
 	}
 	switch {
 	case under(q.name, "localhost"):
@@ -69,18 +72,42 @@ func (r *Router) local(ctx context.Context, plan *Plan, q *question, from netip.
 	case under(q.name, "resolver.arpa"):
 		return r.noData(q), nil // RFC 9462: we offer no encrypted resolver of our own
 	}
+	if q.name == "" {
+		return r.root(q), nil
+	}
 	rules := r.localRules()
 	ours := IsLocal(q.name, plan.Config.LocalDomain, rules.Domains)
 	if h, ok := r.localHost(q.name); ok && (ours || h.answers(q.Type)) {
 		return r.host(q, h, from), nil
 	}
-	if !ours {
+	if !ours || q.delegation() && q.name != plan.Config.LocalDomain && !underAny(q.name, rules.Domains) {
 		return nil, nil
 	}
-	if underAny(q.name, rules.Domains) || rules.KeepsPlain && strings.IndexByte(q.name, '.') < 0 {
+	if underAny(q.name, rules.Domains) || rules.KeepsPlain && q.Labels() == 1 && (q.Type == wire.TypeA || q.Type == wire.TypeAAAA) {
 		return r.askNeighbour(ctx, plan, q, from)
 	}
+	if rules.KeepsPlain && q.Labels() == 1 && !isSpecial(q.name) {
+		return r.noData(q), nil // dnsmasq would send other types on, though it may have an address
+	}
+	if q.name == plan.Config.LocalDomain || q.name == "home.arpa" {
+		return r.noData(q), nil // a name that there are names under exists (RFC 8020)
+	}
 	return q.negative(wire.RcodeNXDomain), nil
+}
+
+// root answers for the root itself: it has no addresses, and the rest of it is
+// everybody's (nil).
+func (r *Router) root(q *question) []byte {
+	if carriesAddress(q.Type) {
+		return r.noData(q)
+	}
+	return nil
+}
+
+// delegation tells what a validating client asks on its way from the root to a
+// public name: no host's name, though it has one label only.
+func (q *question) delegation() bool {
+	return (q.Type == wire.TypeDS || q.Type == wire.TypeDNSKEY) && q.Labels() == 1 && !isSpecial(q.name)
 }
 
 func (r *Router) localHost(name string) (Host, bool) {
@@ -155,27 +182,56 @@ func (r *Router) near(h Host, from netip.Addr) netip.Prefix {
 	return subnet
 }
 
+// reverseName is what a name of the reverse zones is about: an address, a
+// network, or, with under, something that is called so below it.
+type reverseName struct {
+	netip.Prefix
+	under bool
+}
+
+// reverseOf reads a name of the reverse zones; other names are not ok.
+func reverseOf(name []byte) (r reverseName, ok bool) {
+	for {
+		if r.Prefix, ok = wire.ReversePrefix(name); ok {
+			return r, true
+		}
+		dot := bytes.IndexByte(name, '.')
+		if dot < 0 {
+			return r, false
+		}
+		name, r.under = name[dot+1:], true
+	}
+}
+
 // reverse answers for addresses of this network, of private ones and of the
 // fakeip ranges. Other reverse names are like any name: nil.
-func (r *Router) reverse(ctx context.Context, plan *Plan, q *question, prefix netip.Prefix, from netip.Addr) ([]byte, error) {
-	if r.deps.Local != nil && prefix.IsSingleIP() {
-		if name, ok := r.deps.Local.NameOf(prefix.Addr()); ok {
+func (r *Router) reverse(ctx context.Context, plan *Plan, q *question, of reverseName, from netip.Addr) ([]byte, error) {
+	host := of.IsSingleIP() && !of.under
+	if host && r.deps.Local != nil {
+		if name, ok := r.deps.Local.NameOf(of.Addr()); ok {
 			return q.pointer(name), nil
 		}
 	}
 	switch {
-	case prefix.Bits() == 0:
+	case of.Bits() == 0:
 		return nil, nil
-	case plan.Config.Fake4.Overlaps(prefix), plan.Config.Fake6.Overlaps(prefix):
-	case wire.IsPrivate(prefix.Addr()):
-		if r.localRules().KeepsReverse {
+	case plan.Config.Fake4.Overlaps(of.Prefix), plan.Config.Fake6.Overlaps(of.Prefix):
+	case wire.IsPrivate(of.Addr()):
+		if host && q.Type == wire.TypePTR && r.localRules().KeepsReverse && keptByDnsmasq(of.Addr()) {
 			return r.askNeighbour(ctx, plan, q, from)
 		}
-	case !r.onLAN(prefix):
+	case !r.onLAN(of.Prefix):
 		return nil, nil
+	}
+	if !host && !of.under {
+		return r.noData(q), nil // there may be names under it (RFC 8020)
 	}
 	return q.negative(wire.RcodeNXDomain), nil
 }
+
+// keptByDnsmasq tells the private addresses whose names dnsmasq with bogus-priv
+// asks nobody for: not the shared ones of RFC 6598, nor what is written in IPv6.
+func keptByDnsmasq(a netip.Addr) bool { return a.IsPrivate() || a.IsLinkLocalUnicast() }
 
 // onLAN tells the networks of the LAN, which may be public ones: who lives
 // there is nobody's business.
@@ -199,10 +255,10 @@ func (q *question) pointer(name string) []byte {
 	return q.finish(&reply)
 }
 
-// IsLocal tells the names that are never sent on: special ones, those without a
-// dot, and those of the local domain, which may be empty, and of further ones.
+// IsLocal tells the names that are never sent on: special ones, those of one
+// label, and those of the local domain, which may be empty, and of further ones.
 func IsLocal(name, domain string, more []string) bool {
-	return isSpecial(name) || strings.IndexByte(name, '.') < 0 || domain != "" && under(name, domain) || underAny(name, more)
+	return isSpecial(name) || name != "" && strings.IndexByte(name, '.') < 0 || domain != "" && under(name, domain) || underAny(name, more)
 }
 
 // isSpecial tells the names that exist in no public DNS: special-use domain

@@ -33,10 +33,16 @@ func TestNamesOfNobodyElseAreAnsweredHere(t *testing.T) {
 		{"nor service records", "nas.lan", dns.TypeHTTPS, dns.RcodeSuccess, nil},
 		{"a host without a domain", "printer", dns.TypeA, dns.RcodeSuccess, []string{"192.168.1.6"}},
 		{"one of the domain that is not known", "x.y.lan", dns.TypeA, dns.RcodeNameError, nil},
-		{"the domain itself", "lan", dns.TypeA, dns.RcodeNameError, nil},
+		{"the domain itself exists, since names under it do", "lan", dns.TypeA, dns.RcodeSuccess, nil},
+		{"and nobody else can sign it", "lan", dns.TypeDS, dns.RcodeSuccess, nil},
+		{"special domains are not signed, either", "onion", dns.TypeDS, dns.RcodeNameError, nil},
+		{"nor are hosts", "printer", dns.TypeDS, dns.RcodeSuccess, nil},
+		{"the root has no address", "", dns.TypeA, dns.RcodeSuccess, nil},
+		{"nor services", "", dns.TypeHTTPS, dns.RcodeSuccess, nil},
 		{"we offer no encrypted resolver", "_dns.resolver.arpa", dns.TypeSVCB, dns.RcodeSuccess, nil},
 		{"a private address has no name", "1.0.0.10.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
-		{"nor a network of them", "168.192.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
+		{"nor a network of them, but there may be names under it", "168.192.in-addr.arpa", dns.TypePTR, dns.RcodeSuccess, nil},
+		{"nor has what is called after one", "lb._dns-sd._udp.0.1.168.192.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
 		{"nor a shared one", "1.1.64.100.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
 		{"nor a fake one", "7.0.18.198.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
 		{"nor a fake one of IPv6", reversed("2001:2::7"), dns.TypePTR, dns.RcodeNameError, nil},
@@ -59,6 +65,21 @@ func TestNamesOfNobodyElseAreAnsweredHere(t *testing.T) {
 				l.unasked()
 			}
 		})
+	}
+}
+
+// What a validating client asks on its way down from the root.
+func TestValidatingClientsFindTheirWay(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		qtype uint16
+	}{{"", dns.TypeDNSKEY}, {"", dns.TypeNS}, {"", dns.TypeSOA}, {"example", dns.TypeDS}, {"example", dns.TypeDNSKEY}} {
+		l := newLAN(t, nil)
+		l.remote.answer = func(*dns.Msg, upstreamQuestion) {}
+		l.rcode(l.ask(laptop, tt.name, tt.qtype), dns.RcodeSuccess)
+		if asked := l.remote.questions(); len(asked) != 1 || asked[0].Name != tt.name || asked[0].Type != tt.qtype {
+			t.Errorf("%q %s: the upstream was asked %v, want this", tt.name, dns.TypeToString[tt.qtype], asked)
+		}
 	}
 }
 

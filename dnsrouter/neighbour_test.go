@@ -43,30 +43,38 @@ func TestTheNeighbourIsAskedOnlyForWhatItKeepsToItself(t *testing.T) {
 	rules := LocalRules{Domains: []string{"house"}, KeepsPlain: true, KeepsReverse: true}
 	for _, tt := range []struct {
 		sentence, name string
+		qtype          uint16
 		rules          LocalRules
 		asked          bool
 	}{
-		{"a name of a domain of its own", "nas.house", rules, true},
-		{"a name without a dot", "nas", rules, true},
-		{"a private address", "7.1.168.192.in-addr.arpa", rules, true},
-		{"not a name of our local domain that it would send on", "nas.lan", rules, false},
-		{"not a special name", "nas.onion", rules, false},
-		{"not a fake address", "7.0.18.198.in-addr.arpa", rules, false},
-		{"not a name without a dot that it would send on", "nas", LocalRules{}, false},
-		{"not a private address that it would send on", "7.1.168.192.in-addr.arpa", LocalRules{}, false},
+		{"a name of a domain of its own", "nas.house", dns.TypeA, rules, true},
+		{"whatever is asked of it", "nas.house", dns.TypeTXT, rules, true},
+		{"a name without a dot", "nas", dns.TypeA, rules, true},
+		{"a private address", "7.1.168.192.in-addr.arpa", dns.TypePTR, rules, true},
+		{"not a name of our local domain that it would send on", "nas.lan", dns.TypeA, rules, false},
+		{"not a special name", "nas.onion", dns.TypeA, rules, false},
+		{"not a fake address", "7.0.18.198.in-addr.arpa", dns.TypePTR, rules, false},
+		{"not a name without a dot that it would send on", "nas", dns.TypeA, LocalRules{}, false},
+		{"nor other types of one, which it does send on", "nas", dns.TypeHTTPS, rules, false},
+		{"not a private address that it would send on", "7.1.168.192.in-addr.arpa", dns.TypePTR, LocalRules{}, false},
+		{"nor other types of one, which it does send on", "7.1.168.192.in-addr.arpa", dns.TypeTXT, rules, false},
+		{"nor names below one", "lb._dns-sd._udp.0.1.168.192.in-addr.arpa", dns.TypePTR, rules, false},
+		{"nor a network", "168.192.in-addr.arpa", dns.TypePTR, rules, false},
+		{"nor a shared address", "1.1.64.100.in-addr.arpa", dns.TypePTR, rules, false},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {
 			l, d := newNeighbours(t, tt.rules)
-			got := l.ask(laptop, tt.name, dns.TypeA)
+			got := l.ask(laptop, tt.name, tt.qtype)
 			if asked := len(d.questions()) > 0; asked != tt.asked {
 				t.Errorf("it was asked: %t, want %t", asked, tt.asked)
 			}
-			if tt.asked {
+			if tt.asked && tt.qtype == dns.TypeA {
 				if got := addrs(got); !slices.Equal(got, []string{"192.168.1.77"}) {
 					t.Errorf("addresses = %v, want those of the neighbour", got)
 				}
-			} else {
-				l.rcode(got, dns.RcodeNameError)
+			}
+			if len(got.Answer) > 0 && !tt.asked {
+				t.Errorf("answer = %v, want none", got.Answer)
 			}
 			l.unasked()
 		})
@@ -138,7 +146,9 @@ func TestTheLANsPublicAddressesHaveNoNamesElsewhere(t *testing.T) {
 		return p, p.Contains(a)
 	}
 	for _, name := range []string{reversed("2001:db8:77::11"), "0.0.0.0.7.7.0.0.8.b.d.0.1.0.0.2.ip6.arpa"} {
-		l.rcode(l.ask(tv, name, dns.TypePTR), dns.RcodeNameError)
+		if got := l.ask(tv, name, dns.TypePTR); len(got.Answer) > 0 {
+			t.Errorf("%s has the name %v, want none", name, got.Answer)
+		}
 	}
 	l.unasked()
 	l.ask(tv, "7.7.0.0.8.b.d.0.1.0.0.2.ip6.arpa", dns.TypePTR) // the provider's own

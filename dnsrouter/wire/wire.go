@@ -49,8 +49,10 @@ const (
 	TypeKX     uint16 = 36
 	TypeDNAME  uint16 = 39
 	TypeOPT    uint16 = 41
+	TypeDS     uint16 = 43
 	TypeRRSIG  uint16 = 46
 	TypeNSEC   uint16 = 47
+	TypeDNSKEY uint16 = 48
 	TypeNSEC3  uint16 = 50
 	TypeSVCB   uint16 = 64
 	TypeHTTPS  uint16 = 65
