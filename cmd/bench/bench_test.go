@@ -101,7 +101,7 @@ func TestTheResolverAnswersWithTheQuestionAndOneAddress(t *testing.T) {
 		ends []byte
 	}{
 		{"www.example", 16, host.AsSlice()},
-		{"m0000001.example", 16, spreadAddr(query("m0000001.example")[12:], spread).AsSlice()},
+		{"f0000001.example", 16, spreadAddr(query("f0000001.example")[12:]).AsSlice()},
 	} {
 		q := query(tt.name)
 		var msg [maxDatagram]byte

@@ -37,12 +37,9 @@ func serveInternet(g *ground, host netip.Addr) error {
 // question costs what the router's resolver makes of it.
 const resolverPort = 5300
 
-// How many addresses the names have that begin with an m, and with an f: these
-// hardly ever share one.
-const (
-	spread = 4096
-	fresh  = 1 << 20
-)
+// fresh is how many addresses the names have that begin with an f: they hardly
+// ever share one.
+const fresh = 1 << 20
 
 // resolve answers every question for an A record. What it answers is true
 // enough for names of ours only.
@@ -86,20 +83,17 @@ func answer(msg *[maxDatagram]byte, size int, host netip.Addr) int {
 		return end
 	}
 	msg[7] = 1
-	switch msg[header+1] | 0x20 {
-	case 'm':
-		host = spreadAddr(msg[header:end], spread)
-	case 'f':
-		host = spreadAddr(msg[header:end], fresh)
+	if msg[header+1]|0x20 == 'f' {
+		host = spreadAddr(msg[header:end])
 	}
 	record := append(msg[:end], 0xc0, header, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4) // 300 s
 	return len(append(record, host.AsSlice()...))
 }
 
 // spreadAddr is one of some addresses for a name, the same for the same name.
-func spreadAddr(name []byte, of uint32) netip.Addr {
+func spreadAddr(name []byte) netip.Addr {
 	h := fnv.New32a()
 	h.Write(name)
-	n := h.Sum32() % of
+	n := h.Sum32() % fresh
 	return netip.AddrFrom4([4]byte{45, 16 | byte(n>>16), byte(n >> 8), byte(n)})
 }

@@ -99,7 +99,10 @@ func (b *bench) build() (err error) {
 	if err := b.plain.routeThroughTunnel(); err != nil {
 		return err
 	}
-	b.dnsmasq, err = b.plain.startDnsmasq()
+	if b.dnsmasq, err = b.plain.startDnsmasq(dnsmasqPort); err != nil {
+		return err
+	}
+	b.nftset, err = b.plain.startNftset()
 	return err
 }
 

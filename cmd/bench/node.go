@@ -97,6 +97,15 @@ func relayDatagrams(c *net.TCPConn, host netip.Addr) {
 	unix.Shutdown(fd, unix.SHUT_RD) // wakes forward
 }
 
+// headerOf is how long the header of a datagram is (RFC 1928 section 7): one of
+// fairlead's own questions is for an address, and others are for a name.
+func headerOf(d []byte) int {
+	if len(d) > 4 && d[3] == 3 {
+		return 4 + 1 + int(d[4]) + 2
+	}
+	return 4 + net.IPv4len + 2
+}
+
 func forward(fd int, host netip.Addr) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -111,7 +120,10 @@ func forward(fd int, host netip.Addr) {
 		}
 		for i := range n {
 			d := in.received(i)
-			head := 4 + 1 + int(d[4]) + 2 // of a datagram for a name (section 7)
+			head := headerOf(d)
+			if len(d) < head {
+				return
+			}
 			if out == nil {
 				to, err := connectedUDP(netip.AddrPortFrom(host, binary.BigEndian.Uint16(d[head-2:])))
 				if err != nil {

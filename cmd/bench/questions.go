@@ -13,18 +13,35 @@ type server struct {
 // Names of the servers.
 const (
 	dnsmasqWay  = "dnsmasq"
+	nftsetWay   = "dnsmasq with nftset"
 	fairleadWay = "fairlead"
 )
 
 func (s *street) servers() (all []server) {
 	if s.dnsmasq != nil {
-		all = append(all, server{dnsmasqWay, s.plain, s.plain.dnsmasq(), newMeter(s.dnsmasq.Pid(), s.pids()...)})
+		all = append(all, server{dnsmasqWay, s.plain, s.plain.dnsmasq(dnsmasqPort), newMeter(s.dnsmasq.Pid(), s.pids()...)})
 	}
 	return append(all, server{fairleadWay, s.ours, s.ours.routerDNS(), s.meter(s.ours)})
 }
 
-// knownNames is how many names are asked again and again.
-const knownNames = 1000
+// tellers are the servers that tell the kernel of the addresses in their answers.
+func (s *street) tellers() (all []server) {
+	if s.nftset != nil {
+		all = append(all, server{nftsetWay, s.plain, s.plain.dnsmasq(nftsetPort), newMeter(s.nftset.Pid(), s.pids()...)})
+	}
+	return append(all, server{fairleadWay, s.ours, s.ours.routerDNS(), s.meter(s.ours)})
+}
+
+const (
+	// knownNames is how many names are asked again and again: what dnsmasq keeps,
+	// and a few more that it has to keep.
+	knownNames = dnsmasqCache * 9 / 10
+	// newAddrs is how many addresses a run makes known, so that all rounds together
+	// stay below what fairlead remembers.
+	newAddrs = 1000
+	// enough is more names than are asked for in the time of a run.
+	enough = 200_000
+)
 
 // questions measures answers that are known already, and those that are not.
 func (s *street) questions() ([]measure, error) {
@@ -40,8 +57,9 @@ func (s *street) questions() ([]measure, error) {
 	}
 	return []measure{
 		cached, fake, s.first(),
-		s.once("DNS, missed", servers, "m0000000.domestic.example"),
-		s.once("DNS, fake, new name", ours, "n0000000.foreign.example"),
+		s.once("DNS, missed", servers, "k0000000.domestic.example", enough),
+		s.once("DNS, missed, new address", s.tellers(), "f0000000.domestic.example", newAddrs),
+		s.once("DNS, fake, new name", ours, "n0000000.foreign.example", enough),
 	}, nil
 }
 
@@ -85,14 +103,17 @@ func (s *street) again(name string, servers []server, names string) (measure, er
 	return m, nil
 }
 
-// once asks for names that nobody has asked for before.
-func (s *street) once(name string, servers []server, names string) measure {
-	const enough = 200_000 // for the time of a run
+// once asks for names that nobody has asked for before, for the time of a run or
+// until there are none left.
+func (s *street) once(name string, servers []server, names string, most int) measure {
 	m := measure{name: name, unit: answersGot}
 	for _, at := range servers {
 		m.ways = append(m.ways, way{name: at.name, meter: at.meter, run: func() (outcome, error) {
-			s.asked += enough
-			return at.house.client.do(order{Do: "ask", To: at.at, Name: names, Names: enough, First: s.asked, For: s.lasting(askTime)})
+			s.asked += most
+			return at.house.client.do(order{
+				Do: "ask", To: at.at, Name: names, Names: most, First: s.asked,
+				Once: most < enough, For: s.lasting(askTime),
+			})
 		}})
 	}
 	return m

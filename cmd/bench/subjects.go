@@ -21,6 +21,7 @@ const (
 type street struct {
 	plain, ours *house
 	dnsmasq     *lab.Daemon // in the plain one; nil: not installed
+	nftset      *lab.Daemon // a second one, which tells the kernel of addresses; nil: it cannot
 	brief       bool        // each run takes half its time
 	runs        uint64      // blasts so far
 	asked       int         // names asked once so far
