@@ -76,29 +76,32 @@ type listeners struct {
 	udp, dnsUDP []*tproxy.UDPListener
 }
 
-// start brings a daemon up, or leaves nothing behind. The kernel is changed
+// start brings a daemon up, or leaves what on_failure says. The kernel is changed
 // last, in one transaction, when everything that it will send packets to is there.
 func start(ctx context.Context, cfg *config.Config, system dnsmasq.System, log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	d := &daemon{inPlace: newStandIn(system, cfg.StateDir), log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts(), hup: make(chan os.Signal, 1)}
 	signal.Notify(d.hup, syscall.SIGHUP)
 	for _, step := range []func(context.Context, *config.Config) error{
-		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable,
+		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable, d.recordPolicy,
 	} {
 		if err := step(ctx, cfg); err != nil {
-			return nil, errors.Join(err, d.abandon())
+			return nil, errors.Join(err, d.abandon(cfg))
 		}
 	}
 	return d, nil
 }
 
-// abandon leaves nothing behind of a start, nor of one before that was killed.
-func (d *daemon) abandon() error {
+// abandon ends a start that failed. What one before it left, that was killed, is
+// dealt with as well.
+func (d *daemon) abandon(cfg *config.Config) error {
 	if d.lock == nil {
 		return nil // there is another fairlead
 	}
-	err := d.inPlace.giveBack()
-	d.undo()
-	return err
+	if d.sender != nil {
+		d.sender.Close()
+	}
+	d.release()
+	return guard(cfg, d.inPlace.dnsmasq)
 }
 
 func (d *daemon) takeLock(_ context.Context, cfg *config.Config) (err error) {
@@ -317,31 +320,42 @@ func (d *daemon) install() error {
 	return nil
 }
 
+func (d *daemon) recordPolicy(_ context.Context, cfg *config.Config) error {
+	return recordPolicy(cfg.StateDir, cfg.Closed)
+}
+
 // warn logs a finding and shows it in the status. The caller holds the lock.
 func (d *daemon) warn(what string) {
 	d.log.Error(what)
 	d.warnings = append(d.warnings, what)
 }
 
-// undo takes back whatever a start or a run did, in the reverse order, so that
-// the machine is as it was before.
+// undo takes back whatever a run did, in the reverse order, so that the machine is
+// as it was before.
 func (d *daemon) undo() error {
-	var errs []error
+	d.listeners.close()
+	stateDir := d.gen.cfg.StateDir
+	return errors.Join(restore(d.table, stateDir), forgetPolicy(stateDir), d.release())
+}
+
+// release gives up all that this process holds, and leaves the kernel as it is.
+func (d *daemon) release() error {
 	d.listeners.close()
 	if d.gen != nil {
-		errs = append(errs, restore(d.table, d.gen.cfg.StateDir))
 		d.gen.close()
 	}
+	var err error
 	if d.pool != nil {
-		errs = append(errs, d.pool.Close())
+		err = d.pool.Close()
 	}
 	if d.flows != nil {
 		d.flows.Close()
 	}
-	if d.lock != nil {
-		d.lock.Close()
+	if d.table != nil {
+		d.table.Close()
 	}
-	return errors.Join(errs...)
+	d.lock.Close()
+	return err
 }
 
 // restore takes back the table, rules, routes and sysctls, and the conntrack

@@ -17,10 +17,15 @@ func flushCommand(e env, args []string) int {
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}
-	if err := flush(placesOf(*file).stateDir, e.dnsmasq); err != nil {
+	if err := end(placesOf(*file).stateDir, e.dnsmasq); err != nil {
 		return e.fail(fmt.Errorf("flushing: %w", err))
 	}
 	return 0
+}
+
+// end is flush where no start follows: on_failure is forgotten as well.
+func end(stateDir string, system dnsmasq.System) error {
+	return errors.Join(flush(stateDir, system), forgetPolicy(stateDir))
 }
 
 func flush(stateDir string, system dnsmasq.System) error {

@@ -37,7 +37,7 @@ type env struct {
 
 func commands() []command {
 	return []command{
-		{"run", "", "run the gateway in the foreground", runCommand},
+		{"run", "[--retry]", "run the gateway in the foreground", runCommand},
 		{"check", "", "print every mistake in the configuration, and warnings", checkCommand},
 		{"explain", "[--json] --client WHO NAME[:PORT[/udp]]", "say what would happen, and why", explainCommand},
 		{"status", "[--json]", "show what the running gateway does", statusCommand},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"os/signal"
 	"runtime/debug"
 	"sync"
@@ -25,38 +26,105 @@ import (
 // collector that cannot keep it takes half of the processor for trying.
 const memoryLimit = 96 << 20
 
+// A start that failed is tried again after a while that doubles from the least,
+// procd's own, to the most.
+const (
+	leastRetry = 5 * time.Second
+	mostRetry  = 5 * time.Minute
+)
+
 // runCommand runs the gateway until it is told to stop.
 func runCommand(e env, args []string) int {
 	fs, file := flags(e, "run")
+	retry := fs.Bool("retry", false, "if it cannot start, try again later and later instead of ending; SIGHUP: at once")
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}
-	cfg, err := config.Load(*file, false)
-	if err != nil {
-		fmt.Fprintln(e.err, err)
-		return 1
-	}
-	log, level := newLogger(e.err, cfg.LogLevel)
-	if !cfg.Enabled {
-		log.Warn("nothing to do: option enabled of section main is 0", "file", *file)
-		return 0
-	}
-	for _, w := range cfg.Warnings {
-		log.Warn(w.String())
-	}
 	debug.SetMemoryLimit(memoryLimit)
 	debug.SetGCPercent(50)
-
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	d, err := start(ctx, cfg, e.dnsmasq, log, level)
-	if err != nil {
-		return e.fail(fmt.Errorf("starting: %w", err))
+	start := e.bringUp
+	if *retry {
+		start = e.bringUpAtLast
+	}
+	d, err := start(ctx, *file)
+	switch {
+	case err != nil:
+		return e.mistaken(err)
+	case d == nil:
+		return 0
 	}
 	if err := d.run(ctx); err != nil {
 		return e.fail(fmt.Errorf("running: %w", err))
 	}
 	return 0
+}
+
+// bringUp starts a daemon; nil where the configuration does not want one.
+func (e env) bringUp(ctx context.Context, file string) (*daemon, error) {
+	cfg, err := config.Load(file, false)
+	if err != nil {
+		return nil, errors.Join(err, guardUnread(file, e.dnsmasq))
+	}
+	log, level := newLogger(e.err, cfg.LogLevel)
+	if !cfg.Enabled {
+		log.Warn("nothing to do: option enabled of section main is 0", "file", file)
+		return nil, nil
+	}
+	d, err := start(ctx, cfg, e.dnsmasq, log, level)
+	if err != nil {
+		return nil, fmt.Errorf("starting: %w", err)
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn(w.String())
+	}
+	return d, nil
+}
+
+// bringUpAtLast is bringUp again and again, until it works or ctx ends. What is
+// wrong is said once, as long as it is the same.
+func (e env) bringUpAtLast(ctx context.Context, file string) (*daemon, error) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	defer signal.Stop(hup) // the daemon hears it by then
+	said := ""
+	for delay := leastRetry; ; delay = min(2*delay, mostRetry) {
+		d, err := e.bringUp(ctx, file)
+		if err == nil {
+			return d, nil
+		}
+		if text := err.Error(); text != said {
+			e.mistaken(err)
+			said = text
+		}
+		select {
+		case <-ctx.Done():
+			return nil, e.giveUp(file)
+		case <-hup:
+			delay = leastRetry / 2
+		case <-time.After(delay):
+		}
+	}
+}
+
+// giveUp takes back what waiting for a start has left, at a stop that nothing follows.
+func (e env) giveUp(file string) error {
+	p := placesOf(file)
+	if p.restarts() {
+		return nil
+	}
+	return end(p.stateDir, e.dnsmasq)
+}
+
+// mistaken prints why there is no daemon: mistakes as `fairlead check` does.
+func (e env) mistaken(err error) int {
+	var mistakes config.Mistakes
+	if !errors.As(err, &mistakes) {
+		return e.fail(err)
+	}
+	fmt.Fprintln(e.err, err)
+	return 1
 }
 
 func newLogger(w io.Writer, at slog.Level) (*slog.Logger, *slog.LevelVar) {
@@ -66,7 +134,8 @@ func newLogger(w io.Writer, at slog.Level) (*slog.Logger, *slog.LevelVar) {
 }
 
 // run serves until ctx ends or a part of the daemon breaks, ends what is under
-// way, and restores the system.
+// way, and restores the system. If it broke, or another start follows, the system
+// becomes what on_failure says.
 func (d *daemon) run(ctx context.Context) error {
 	serving, cancel := context.WithCancelCause(context.Background())
 	devices := d.gen.devices // the parts may change them
@@ -96,7 +165,11 @@ func (d *daemon) run(ctx context.Context) error {
 	d.end(&parts)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return errors.Join(broke, back, d.undo())
+	cfg := d.gen.cfg
+	if broke != nil || restarts(cfg.StateDir) {
+		return errors.Join(broke, back, d.release(), guard(cfg, d.inPlace.dnsmasq))
+	}
+	return errors.Join(back, d.undo())
 }
 
 // end waits until nothing is under way. The table stays until then: without it
@@ -206,6 +279,9 @@ func (d *daemon) adopt(cfg *config.Config) error {
 	}
 	d.gateway.SetPlan(next.gatewayPlan())
 	d.gen, d.home = next, home
+	if err := recordPolicy(cfg.StateDir, cfg.Closed); err != nil {
+		d.log.Warn("recording on_failure", "err", err)
+	}
 	d.pool.SetKeep(fakeKeep(cfg))
 	d.level.Set(cfg.LogLevel)
 	old.close()
