@@ -49,10 +49,11 @@ func (r *Router) ask(ctx context.Context, plan *running, q *question, src source
 // among those that wait, and cleans the answer. That there is none is kept for
 // the view.
 func (r *Router) fetch(ctx context.Context, plan *running, q *question, src source, view uint16) (wire.Scrubbed, error) {
-	if !r.inFlight.enter(q.device.Addr) {
+	device := shareOf(q.device)
+	if !r.inFlight.enter(device) {
 		return wire.Scrubbed{}, errBusy
 	}
-	defer r.inFlight.leave(q.device.Addr)
+	defer r.inFlight.leave(device)
 	r.count.upstream.Add(1)
 	answer, err := r.exchange(ctx, plan.Plan, src, upstream.Question{
 		Name: strings.Clone(q.name), Type: q.Type, Class: q.Class, DO: q.DO, CD: q.CD,

@@ -84,7 +84,7 @@ func TestPlacesAreSharedOut(t *testing.T) {
 	p := newPlaces(3, 2)
 	enter := func(n int, want bool) {
 		t.Helper()
-		if got := p.enter(number(n)); got != want {
+		if got := p.enter(device(n).Key()); got != want {
 			t.Errorf("client %d enters: %t, want %t", n, got, want)
 		}
 	}
@@ -93,10 +93,10 @@ func TestPlacesAreSharedOut(t *testing.T) {
 	enter(1, false) // its share
 	enter(2, true)
 	enter(3, false) // all
-	p.leave(number(1))
+	p.leave(device(1).Key())
 	enter(3, true)
 	for _, n := range []int{1, 2, 3} {
-		p.leave(number(n))
+		p.leave(device(n).Key())
 	}
 	if p.all != 0 || len(p.of) > 0 {
 		t.Errorf("when all have left, %d places are taken, by %v", p.all, p.of)

@@ -46,10 +46,14 @@ func (r *Router) fake(ctx context.Context, plan *running, q *question, ways poli
 }
 
 // assign gives the fake address of the type that is asked for, which the kernel
-// knows by then. It says no when the pool is exhausted; the address is invalid
-// where its family has no range.
+// knows by then. It says no when the pool is exhausted, or almost so by the same
+// device; the address is invalid where its family has no range.
 func (r *Router) assign(q *question) (addr netip.Addr, ok bool, err error) {
-	slot, fresh, ok := r.deps.Pool.Assign(q.name)
+	pool := r.deps.Pool
+	slot, fresh, ok := pool.Answer(q.name)
+	if !ok && r.takings.allow(shareOf(q.device), pool.Stats(), time.Now()) {
+		slot, fresh, ok = pool.Assign(q.name)
+	}
 	if !ok {
 		return addr, false, nil
 	}

@@ -24,15 +24,16 @@ const neighbourTime = time.Second
 // askNeighbour has a local name that we do not know answered on this machine.
 // It is never asked of anybody else.
 func (r *Router) askNeighbour(ctx context.Context, plan *Plan, q *question, from netip.Addr) ([]byte, error) {
+	device := r.share(from)
 	switch {
 	case plan.Neighbour == nil || !plan.Neighbour.Here():
 		return q.negative(wire.RcodeNXDomain), nil
 	case q.hurry:
 		return nil, errLater
-	case !r.inFlight.enter(from):
+	case !r.nearby.enter(device):
 		return q.failed(wire.EDENoAuthority, errBusy.Error()), nil
 	}
-	defer r.inFlight.leave(from)
+	defer r.nearby.leave(device)
 	ctx, cancel := context.WithTimeout(ctx, neighbourTime)
 	defer cancel()
 	answer, err := plan.neighbourAnswer(ctx, q)

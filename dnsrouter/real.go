@@ -64,9 +64,11 @@ func (r *Router) aged(ctx context.Context, plan *running, q *question, src sourc
 		return r.stale(plan.Plan, q)
 	}
 	renewal := r.renew(ctx, plan, q, src)
-	if failed == cache.Stale || renewal == nil {
+	device := shareOf(q.device)
+	if failed == cache.Stale || renewal == nil || !r.inFlight.enter(device) {
 		return r.stale(plan.Plan, q)
 	}
+	defer r.inFlight.leave(device)
 	patience := time.NewTimer(clientPatience)
 	defer patience.Stop()
 	select {

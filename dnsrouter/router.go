@@ -111,7 +111,9 @@ type Router struct {
 	learned  *learned
 	reals    *reals
 	history  *History
-	inFlight *places
+	inFlight *places // of those that wait for an upstream
+	nearby   *places // of those that wait for Plan.Neighbour
+	takings  takings
 	count    counters
 	noRules  LocalRules // where Local is nil
 }
@@ -130,6 +132,7 @@ func New(deps Deps, plan *Plan) *Router {
 		reals:    newReals(deps.Pool, deps.Fakes),
 		history:  newHistory(),
 		inFlight: newPlaces(maxInFlight, maxInFlightEach),
+		nearby:   newPlaces(maxNearby, maxNearbyEach),
 	}
 	r.plan.Store(newRunning(plan))
 	return r

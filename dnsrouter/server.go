@@ -48,6 +48,7 @@ func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 	stop := context.AfterFunc(ctx, func() { in.Close() })
 	defer stop()
 	waiting := newPlaces(maxWaiting, maxWaitingEach)
+	turns := newTurns(r.share)
 	hot := &question{hurry: true}
 	for {
 		msg, client, server, err := in.Read()
@@ -58,6 +59,10 @@ func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 			return fmt.Errorf("receiving questions: %w", err)
 		}
 		r.count.queries.Add(1)
+		if !turns.take(client.Addr(), time.Now()) {
+			r.count.refused.Add(1)
+			continue
+		}
 		reply, err := r.answer(ctx, hot, msg, client.Addr(), 0)
 		if errors.Is(err, errLater) {
 			r.answerLater(ctx, waiting, out, append([]byte(nil), msg...), client, server)
@@ -69,11 +74,12 @@ func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 
 // answerLater answers in a goroutine of its own, if there is a place for it.
 func (r *Router) answerLater(ctx context.Context, waiting *places, out Sender, msg []byte, client, server netip.AddrPort) {
-	if !waiting.enter(client.Addr()) {
+	device := r.share(client.Addr())
+	if !waiting.enter(device) {
 		return
 	}
 	go func() {
-		defer waiting.leave(client.Addr())
+		defer waiting.leave(device)
 		q := new(question)
 		reply, err := r.answer(ctx, q, msg, client.Addr(), 0)
 		if err != nil {
@@ -98,7 +104,7 @@ func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 	defer stop()
 	var conns sync.WaitGroup
 	defer conns.Wait()
-	seats := newPlaces(maxTCP, maxTCPEach)
+	var seated seats
 	for {
 		c, err := l.Accept()
 		switch {
@@ -114,21 +120,21 @@ func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 			continue
 		}
 		client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if !seats.enter(client) {
+		mine := seated.enter(c, r.share(client))
+		if mine == nil {
 			c.Close()
 			continue
 		}
-		conns.Add(1)
-		go func() {
-			defer conns.Done()
-			defer seats.leave(client)
-			r.converse(ctx, c, client)
-		}()
+		conns.Go(func() {
+			defer seated.leave(mine)
+			r.converse(ctx, mine, client, func(busy bool) { seated.serve(mine, busy) })
+		})
 	}
 }
 
-// converse answers the questions of one connection in turn.
-func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr) {
+// converse answers the questions of one connection in turn. It tells serving
+// whether the client waits for us, or we for the client.
+func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, serving func(busy bool)) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
@@ -141,7 +147,9 @@ func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr) {
 		}
 		buf = msg
 		r.count.queries.Add(1)
+		serving(true)
 		reply, err := r.answer(ctx, q, msg, client, wire.MaxMessage)
+		serving(false)
 		if err != nil || reply == nil {
 			return
 		}

@@ -87,7 +87,7 @@ func isTimeout(err error) bool {
 	return ok && e.Timeout()
 }
 
-func packed(t *testing.T, id uint16, name string, qtype uint16) []byte {
+func packed(t testing.TB, id uint16, name string, qtype uint16) []byte {
 	t.Helper()
 	m := new(dns.Msg)
 	m.SetQuestion(name, qtype)
@@ -155,30 +155,6 @@ func TestAnEmptyMessageEndsTheConnection(t *testing.T) {
 	c := dial(t, l.serveTCP())
 	send(t, c, []byte{0, 0})
 	closed(t, c)
-}
-
-func TestOneClientHasAShareOfTheConnections(t *testing.T) {
-	l := newLAN(t, nil)
-	to := l.serveTCP()
-	var conns []net.Conn
-	for range maxTCPEach {
-		c := dial(t, to)
-		send(t, c, framed(packed(t, 1, "nas.lan.", dns.TypeA)))
-		receive(t, c) // it is being served
-		conns = append(conns, c)
-	}
-	closed(t, dial(t, to))
-	conns[0].Close()
-	for end := time.Now().Add(10 * time.Second); ; {
-		c := dial(t, to)
-		send(t, c, framed(packed(t, 1, "nas.lan.", dns.TypeA)))
-		if n, _ := c.Read(make([]byte, 512)); n > 0 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("no connection was served after one had ended")
-		}
-	}
 }
 
 // datagrams are questions over UDP, handed in one by one, and their answers.

@@ -137,7 +137,7 @@ func (b byAddress) Known(a netip.Addr) (policy.Device, bool) { return b.Device(a
 // lan is a Router between clients and two upstreams.
 type lan struct {
 	*Router
-	t             *testing.T
+	t             testing.TB
 	kernel        *sink
 	pool          *fakeip.Pool
 	local, remote *server
@@ -175,7 +175,7 @@ func (s *sink) DelWay(group int, addr netip.Addr) error {
 	return s.kernelMap.DelWay(group, addr)
 }
 
-func newLAN(t *testing.T, change func(*Plan)) *lan {
+func newLAN(t testing.TB, change func(*Plan)) *lan {
 	t.Helper()
 	l := &lan{t: t, kernel: &sink{kernelMap: newKernelMap()}, local: always(localAnswer), remote: always(remoteAnswer)}
 	l.plan = l.newPlan(household(t), change)
@@ -212,7 +212,7 @@ func (l *lan) newPlan(cfg policy.Config, change func(*Plan)) *Plan {
 
 // household sends direct.example out and blocked.example nowhere, and the rest
 // through a node, but not for desk.
-func household(t *testing.T) policy.Config {
+func household(t testing.TB) policy.Config {
 	return policy.Config{
 		Default: "node", Sniff: true, LocalUpstream: "local", RemoteUpstream: "remote",
 		Outbounds: []policy.Outbound{{Name: "node", Kind: policy.Node}},
@@ -228,7 +228,7 @@ func household(t *testing.T) policy.Config {
 	}
 }
 
-func patterns(t *testing.T, texts ...string) (all []policy.Pattern) {
+func patterns(t testing.TB, texts ...string) (all []policy.Pattern) {
 	t.Helper()
 	for _, text := range texts {
 		p, err := policy.ParsePattern(text)

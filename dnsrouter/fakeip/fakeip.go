@@ -126,13 +126,13 @@ func (p *Pool) Assign(name string) (s Slot, fresh, ok bool) {
 	if name == "" || len(name) > maxName {
 		return 0, false, false
 	}
-	if s, fresh, ok = p.answer(name); ok {
+	if s, fresh, ok = p.Answer(name); ok {
 		return s, fresh, true
 	}
 
 	p.adding.Lock()
 	defer p.adding.Unlock()
-	if s, fresh, ok = p.answer(name); ok { // added while we waited
+	if s, fresh, ok = p.Answer(name); ok { // added while we waited
 		return s, fresh, true
 	}
 	if s, ok = p.take(); !ok {
@@ -141,6 +141,23 @@ func (p *Pool) Assign(name string) (s Slot, fresh, ok bool) {
 	p.record(s, name) // before anyone can see, and answer with, the slot
 	p.add(s, name)
 	return s, true, true
+}
+
+// Answer is Assign for a name that has a slot; ok is false if it has none, and
+// nothing changes.
+func (p *Pool) Answer(name string) (s Slot, fresh, ok bool) {
+	now := p.second()
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	s = p.names.find(name)
+	if s == 0 {
+		return 0, false, false
+	}
+	e := &p.names.slots[s]
+	if last := atomic.LoadUint32(&e.last); last&^asked != now {
+		atomic.StoreUint32(&e.last, now|asked) // others may do the same under the read lock
+	}
+	return s, e.flows&told == 0, true
 }
 
 // Told notes that the kernel knows the addresses of the slot: Assign no longer
@@ -262,22 +279,6 @@ func (p *Pool) Close() error {
 		return fmt.Errorf("closing fake address journal: %w", err)
 	}
 	return nil
-}
-
-// answer marks the slot of a known name as answered now.
-func (p *Pool) answer(name string) (s Slot, fresh, ok bool) {
-	now := p.second()
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	s = p.names.find(name)
-	if s == 0 {
-		return 0, false, false
-	}
-	e := &p.names.slots[s]
-	if last := atomic.LoadUint32(&e.last); last&^asked != now {
-		atomic.StoreUint32(&e.last, now|asked) // others may do the same under the read lock
-	}
-	return s, e.flows&told == 0, true
 }
 
 // take finds a slot for a new name: one never used, else one that has been out
