@@ -89,6 +89,9 @@ func (r *Router) exchange(ctx context.Context, plan *Plan, src source, ask upstr
 	if !ok {
 		return wire.Scrubbed{}, fmt.Errorf("no upstream %q is running", src.upstream)
 	}
+	if r.deps.Record != nil && r.deps.Record.Listening() {
+		r.deps.Record.Asking(src.upstream, ask.Name, src.direct)
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	msg, err := u.Exchange(ctx, ask)
@@ -130,10 +133,10 @@ func (r *Router) learn(plan *Plan, q *question, addrs []netip.Addr, ttl time.Dur
 
 // Resolve asks one upstream for a name's addresses, IPv4 first, for flows that
 // the router itself dials. The answers are not cached and not learned: no client
-// is given them.
+// is given them. What the local upstream is asked for leaves directly.
 func (r *Router) Resolve(ctx context.Context, upstreamName, host string) ([]netip.Addr, error) {
 	plan := r.plan.Load().Plan
-	src := source{upstream: upstreamName}
+	src := source{upstream: upstreamName, direct: upstreamName == plan.LocalUpstream}
 	type result struct {
 		answer wire.Scrubbed
 		err    error

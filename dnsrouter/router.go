@@ -88,7 +88,15 @@ type Deps struct {
 	// Subnet gives the prefix of the LAN that an address lies in; ok is false for
 	// addresses elsewhere.
 	Subnet func(netip.Addr) (prefix netip.Prefix, ok bool)
+	Record Recorder // may be nil
 	Log    *slog.Logger
+}
+
+// A Recorder is told which names are about to be asked of which upstream, if it
+// listens: direct says that the name leaves directly, for whom it is asked.
+type Recorder interface {
+	Listening() bool
+	Asking(upstream, name string, direct bool)
 }
 
 // running is a Plan in use. It has a cache of its own, because an answer can

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -86,18 +87,35 @@ func (d *daemon) obey(ctx context.Context, word string) (any, error) {
 		return d.status(), nil
 	case "clients":
 		return d.clientList()
+	case "leaks":
+		return d.leakReport()
 	case "reload":
 		return nil, d.reload(ctx)
 	}
+	if number, ok := strings.CutPrefix(word, "asked "); ok {
+		return d.asked(number)
+	}
 	return nil, fmt.Errorf("the control socket knows no word %q", word)
+}
+
+// asked gives what was asked of upstreams from a number on.
+func (d *daemon) asked(number string) (any, error) {
+	since, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no number of a question: %w", number, err)
+	}
+	entries, next := d.machine.record.Since(since)
+	return recordAnswer{entries, next}, nil
 }
 
 // errNotRunning says that nobody serves the control socket.
 var errNotRunning = errors.New("no fairlead is running with this configuration")
 
 // ask says one word to the daemon that runs with the configuration at path.
-func ask(path, word string, result any) error {
-	control := placesOf(path).control
+func ask(path, word string, result any) error { return askAt(placesOf(path).control, word, result) }
+
+// askAt says one word to the daemon that serves a control socket.
+func askAt(control, word string, result any) error {
 	c, err := net.DialTimeout("unix", control, askTime)
 	if err != nil {
 		return fmt.Errorf("%w (control socket %s)", errNotRunning, control)

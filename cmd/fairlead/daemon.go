@@ -12,10 +12,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/doctor"
+	"github.com/fairlead/fairlead/cmd/fairlead/leaks"
 	"github.com/fairlead/fairlead/dnsrouter"
 	"github.com/fairlead/fairlead/dnsrouter/fakeip"
 	"github.com/fairlead/fairlead/gateway"
@@ -59,6 +61,7 @@ type daemon struct {
 	hurts     hurts
 	own       ownAddresses
 	machine   *machine
+	leaks     atomic.Pointer[leaks.Monitor] // nil while nobody watches
 	inPlace   *standIn
 	hup       chan os.Signal // SIGHUP, caught from the start on: unheard it would end the process
 
@@ -202,7 +205,7 @@ func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	d.router = dnsrouter.New(dnsrouter.Deps{
-		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Log: d.log,
+		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Record: d.machine.record, Log: d.log,
 		Own: d.own.has, Stranger: d.own.stranger, Subnet: d.own.subnet,
 	}, d.dnsPlan(d.gen))
 	d.gateway = gateway.New(gateway.Config{

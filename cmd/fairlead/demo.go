@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+	"github.com/fairlead/fairlead/cmd/fairlead/leaks"
 	"github.com/fairlead/fairlead/nft/nstest"
 )
 
@@ -205,14 +206,10 @@ func (s *story) sort(packets []nstest.Packet) {
 		if f.Response {
 			continue
 		}
-		name := f.Name
-		if name == "" {
-			name = "(cannot be seen)"
-		}
-		text := fmt.Sprintf("%-9s %-21s to %-16s %s", strings.ToUpper(string(f.Way)), name, f.Dst.Addr(), f.Reason)
+		text := f.Line()
 		if !passed[text] {
 			passed[text] = true
-			s.line(f.Way != lab.Leak, "%s", text)
+			s.line(f.Way != leaks.Leak, "%s", text)
 		}
 	}
 	s.say("  The node's resolver was asked for %s; the ISP's for %s.", names(s.world.NodeResolverLog()), names(s.world.ISPLog()))

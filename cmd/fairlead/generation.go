@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fairlead/fairlead/cmd/fairlead/leaks"
 	"github.com/fairlead/fairlead/dnsrouter"
 	"github.com/fairlead/fairlead/dnsrouter/upstream"
 	"github.com/fairlead/fairlead/gateway"
@@ -55,11 +56,12 @@ type machine struct {
 	netifd  *netifd
 	wan     *wan
 	resolve resolver // of names that outbounds have to dial; nil: nothing is dialled
+	record  *leaks.Record
 }
 
 func newMachine(cfg *config.Config, resolve resolver, own func(netip.Addr) bool, log *slog.Logger) *machine {
 	n := netifdOf(cfg, log)
-	return &machine{netifd: n, wan: newWAN(n.resolvers, own), resolve: resolve}
+	return &machine{netifd: n, wan: newWAN(n.resolvers, own), resolve: resolve, record: new(leaks.Record)}
 }
 
 // newGeneration prepares a generation from a valid configuration. Without a
@@ -83,7 +85,7 @@ func newGeneration(cfg *config.Config, on *machine, log *slog.Logger) (*generati
 	g.zones = wallOf(cfg).zones(g, log)
 	g.outbounds = newOutbounds(cfg, on)
 	g.dnsmasq = newDNSMasq(cfg, g.outbounds["direct"], log)
-	g.upstreams, err = newUpstreams(cfg, g.outbounds, on.wan, log)
+	g.upstreams, err = newUpstreams(cfg, g.outbounds, on, log)
 	return g, err
 }
 
@@ -98,7 +100,9 @@ func newOutbounds(cfg *config.Config, on *machine) map[string]gateway.Outbound {
 			m, _ := mark.Interface(numbers[o.Name] - mark.FirstInterface)
 			all[o.Name] = outbound.NewInterface(o.Device, m, through{on.resolve, or(o.Upstream, cfg.Policy.RemoteUpstream)})
 		case "socks5":
-			all[o.Name] = outbound.NewSOCKS5(o, mark.Own, outbound.NewBootstrap(bootstrapOf(cfg, o, on.wan), mark.Own))
+			bootstrap := outbound.NewBootstrap(bootstrapOf(cfg, o, on.wan), mark.Own)
+			bootstrap.Tell(on.record.Bootstrapped)
+			all[o.Name] = outbound.NewSOCKS5(o, mark.Own, bootstrap)
 		}
 	}
 	return all
@@ -144,7 +148,7 @@ func addressesOf(u upstream.Config, w *wan) []netip.AddrPort {
 }
 
 // newUpstreams makes every upstream, and `auto`, each on its outbound.
-func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, w *wan, log *slog.Logger) (map[string]*upstream.Upstream, error) {
+func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, on *machine, log *slog.Logger) (map[string]*upstream.Upstream, error) {
 	declared := append([]upstream.Config{{
 		Name: "auto", Outbound: "direct", Servers: []upstream.Server{{Scheme: "auto"}},
 	}}, cfg.Upstreams...)
@@ -156,7 +160,7 @@ func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, w *
 		}
 		_, node := out.(*outbound.SOCKS5)
 		all[u.Name] = upstream.New(u, out, upstream.Options{
-			Log: log, TLS: &tls.Config{Time: notBeforeBuild}, Auto: w.resolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node,
+			Log: log, TLS: &tls.Config{Time: notBeforeBuild}, Auto: on.wan.resolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node, Record: on.record,
 		})
 	}
 	return all, nil

@@ -44,6 +44,7 @@ func commands() []command {
 		{"clients", "[--json]", "list the devices of the LAN, and which section each belongs to", clientsCommand},
 		{"reload", "", "make the running gateway read its configuration again", reloadCommand},
 		{"doctor", "[--json]", "look for what on this machine will break the gateway", doctorCommand},
+		{"leaks", "[--json] [--for 60s]", "watch the WAN, and sort every DNS question that leaves by it", leaksCommand},
 		{"support", "", "write a report to send to whoever helps, without what is private", supportCommand},
 		{"guard", "", "close or open the LAN as on_failure says, while no gateway runs", guardCommand},
 		{"flush", "", "remove what a crashed gateway left in the kernel", flushCommand},

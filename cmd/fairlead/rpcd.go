@@ -31,6 +31,7 @@ func methods() []method {
 		{"clients", nil, func(file string, _ arguments) (any, error) { return clientsOf(file) }},
 		{"explain", []string{"client", "name"}, func(file string, a arguments) (any, error) { return explain(file, a.Client, a.Name) }},
 		{"doctor", nil, func(file string, _ arguments) (any, error) { return examine(file) }},
+		{"leaks", nil, func(file string, _ arguments) (any, error) { return leaksOf(file) }},
 		{"reload", nil, func(file string, _ arguments) (any, error) {
 			return map[string]bool{"reloaded": true}, ask(file, "reload", nil)
 		}},

@@ -12,7 +12,7 @@ import (
 func TestRpcdIsToldEveryMethodWithItsArguments(t *testing.T) {
 	out, errs, code := typed(t, "rpcd", "list")
 	want := map[string]map[string]string{
-		"status": {}, "clients": {}, "doctor": {}, "reload": {}, "explain": {"client": "", "name": ""},
+		"status": {}, "clients": {}, "doctor": {}, "leaks": {}, "reload": {}, "explain": {"client": "", "name": ""},
 	}
 	var got map[string]map[string]string
 	if err := jsonInto(out, &got); err != nil || code != 0 || !reflect.DeepEqual(got, want) {

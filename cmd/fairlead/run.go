@@ -190,7 +190,7 @@ func (d *daemon) end(parts *sync.WaitGroup) {
 func (d *daemon) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{
 		d.beat, d.watchTable, healing(d.hurts.table, d.healTable), d.watchRoutes, healing(d.hurts.routes, d.healRoutes), d.examine, d.watchSignals, d.control,
-		d.followFirewall, d.watchNetworks,
+		d.followFirewall, d.watchNetworks, d.watchLeaks,
 		d.devices.Serve, d.gateway.Sweep, d.router.Sweep,
 		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
 	}

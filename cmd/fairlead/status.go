@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/doctor"
+	"github.com/fairlead/fairlead/cmd/fairlead/leaks"
 )
 
 // status is what `fairlead status --json` prints.
@@ -22,6 +23,7 @@ type status struct {
 	Flows     flowStatus                `json:"flows"`
 	Outbounds map[string]outboundStatus `json:"outbounds"`
 	DNS       dnsStatus                 `json:"dns"`
+	Leaks     *leaks.Counts             `json:"leaks,omitempty"` // nil: nobody watches
 	Warnings  []string                  `json:"warnings"`
 }
 
@@ -73,6 +75,13 @@ func (d *daemon) status() status {
 		s.Warnings = append(s.Warnings, w.String())
 	}
 	s.Warnings = append(s.Warnings, warnings...)
+	if m := d.leaks.Load(); m != nil {
+		report := m.Report()
+		s.Leaks = &report.Counts
+		if warning := leakWarning(report); warning != "" {
+			s.Warnings = append(s.Warnings, warning)
+		}
+	}
 	if n := d.pool.Stats().Exhausted; n > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d names were answered with real addresses because every fake one is in use: widen dns.fakeip_range", n))
 	}
@@ -127,7 +136,11 @@ func (s status) print(w io.Writer) {
 	fmt.Fprintf(w, "flows now   %d TCP and %d UDP relayed\n", s.Flows.TCP, s.Flows.UDP)
 	fmt.Fprintf(w, "so far      %d UDP flows handed back to the kernel\n", s.Flows.HandedBack)
 	fmt.Fprintf(w, "questions   %d, of which %d fake, %d from the cache,\n", s.DNS.Queries, s.DNS.Fake, s.DNS.Cached)
-	fmt.Fprintf(w, "            %d asked upstream, %d refused\n\n", s.DNS.Upstream, s.DNS.Refused)
+	fmt.Fprintf(w, "            %d asked upstream, %d refused\n", s.DNS.Upstream, s.DNS.Refused)
+	if l := s.Leaks; l != nil {
+		fmt.Fprintf(w, "on the WAN  %d questions direct, %d of the router's own programs, %d leaked\n", l.Direct, l.Router, l.Leak)
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "%-22s%-8s%10s%12s%12s\n", "OUTBOUND", "STATE", "FLOWS", "SENT", "RECEIVED")
 	for _, name := range slices.Sorted(maps.Keys(s.Outbounds)) {
 		o := s.Outbounds[name]

@@ -39,10 +39,11 @@ func newBootstrap(cfg Config, d Dialer, opts Options) *bootstrap {
 		own.Servers = append(own.Servers, Server{Scheme: "udp", Addr: addr})
 	}
 	b := &bootstrap{
-		servers: New(own, d, Options{Log: opts.Log}),
+		servers: New(own, d, Options{Log: opts.Log, Record: opts.Record}),
 		turn:    make(chan struct{}, 1),
 		hosts:   make(map[string]residence),
 	}
+	b.servers.env.name, b.servers.env.bootstrap = cfg.Name, true
 	b.turn <- struct{}{}
 	return b
 }

@@ -31,8 +31,9 @@ const maxHeader = 16 << 10
 
 // doh asks over HTTPS (RFC 8484).
 type doh struct {
-	url   string
-	begin func() *session
+	target *target
+	url    string
+	begin  func() *session
 
 	mu      sync.Mutex // guards the field below
 	session *session
@@ -47,7 +48,7 @@ type session struct {
 }
 
 func newWeb(t *target, begin func() *session) *doh {
-	return &doh{url: t.url(), begin: begin, session: begin()}
+	return &doh{target: t, url: t.url(), begin: begin, session: begin()}
 }
 
 // newDoH asks by HTTP/2 where the server has it.
@@ -100,6 +101,7 @@ func (d *doh) ask(ctx context.Context, q Question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.target.told(q, nil)
 	d.mu.Lock()
 	s := d.session
 	d.mu.Unlock()

@@ -15,7 +15,7 @@ const sessions = 4
 func newDoT(t *target) *kept {
 	config := t.tlsConfig()
 	config.NextProtos = []string{"dot"}
-	k := newKept(t.env, func(ctx context.Context) (net.Conn, error) {
+	k := newKept(t, func(ctx context.Context) (net.Conn, error) {
 		return t.dialTLS(ctx, config)
 	})
 	k.pad = true

@@ -20,6 +20,7 @@ var errGone = errors.New("connection lost")
 
 // kept asks over one connection that is kept open, many questions at a time.
 type kept struct {
+	target    *target
 	env       *env
 	open      func(context.Context) (net.Conn, error)
 	datagrams bool        // messages need no length, and may get lost
@@ -38,8 +39,8 @@ type opening struct {
 	err  error
 }
 
-func newKept(e *env, open func(context.Context) (net.Conn, error)) *kept {
-	return &kept{env: e, open: open}
+func newKept(t *target, open func(context.Context) (net.Conn, error)) *kept {
+	return &kept{target: t, env: t.env, open: open}
 }
 
 // ask asks over the open connection, and once more over a new one if that one

@@ -58,6 +58,7 @@ func (l *line) ask(ctx context.Context, q Question, doubt bool) ([]byte, error) 
 		return nil, err
 	}
 	defer l.leave(w)
+	l.kept.target.told(q, l.conn)
 	if err := l.send(w); err != nil {
 		return nil, err
 	}

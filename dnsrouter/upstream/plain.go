@@ -42,9 +42,9 @@ type plain struct {
 }
 
 func newPlain(t *target) *plain {
-	p := &plain{target: t, tcp: newKept(t.env, t.dialTCP)}
+	p := &plain{target: t, tcp: newKept(t, t.dialTCP)}
 	if t.env.keepUDP {
-		p.shared = newKept(t.env, func(ctx context.Context) (net.Conn, error) {
+		p.shared = newKept(t, func(ctx context.Context) (net.Conn, error) {
 			conn, err := t.dialUDP(ctx)
 			if err != nil {
 				return nil, err
@@ -89,6 +89,7 @@ func (p *plain) overUDP(ctx context.Context, q Question) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 
+	p.target.told(q, conn)
 	s := socket{Conn: conn, query: query, mix: mix, env: p.target.env}
 	for n := 0; ; n++ {
 		if _, err := conn.Write(query); err != nil {

@@ -78,6 +78,7 @@ func (d *doq) ask(ctx context.Context, q Question) ([]byte, error) {
 		if c.err != nil {
 			return nil, c.err
 		}
+		d.target.told(q, c.conn)
 		answer, err := c.ask(ctx, query, first && used)
 		if !errors.Is(err, errGone) || !first || !used || ctx.Err() != nil {
 			return answer, orCause(ctx, err)

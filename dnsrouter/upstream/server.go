@@ -23,6 +23,10 @@ const addrPatience = 1500 * time.Millisecond
 
 // env is what the servers of one upstream share.
 type env struct {
+	name      string
+	bootstrap bool     // its servers resolve names of servers
+	record    Recorder // may be nil
+
 	ctx     context.Context // ends with the upstream
 	dial    Dialer
 	boot    *bootstrap // nil: there is none
@@ -71,7 +75,7 @@ func newServer(e *env, cfg Server) *server {
 	case "udp":
 		s.way = newPlain(t)
 	case "tcp":
-		s.way = newKept(e, t.dialTCP)
+		s.way = newKept(t, t.dialTCP)
 	case "tls":
 		s.way = newDoT(t)
 	case "https":

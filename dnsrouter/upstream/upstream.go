@@ -60,6 +60,7 @@ type Options struct {
 	TLS             *tls.Config             // roots and clock for tls and https; nil: the system's
 	Auto            func() []netip.AddrPort // the WAN's own resolvers, asked for with each question
 	BootstrapDialer Dialer                  // for Config.Bootstrap; nil: the Upstream's own
+	Record          Recorder                // is told of what is asked; may be nil
 	KeepUDP         bool                    // UDP through the Dialer is dear (SOCKS5): keep one conn for many questions
 }
 
@@ -107,6 +108,7 @@ func New(cfg Config, d Dialer, opts Options) *Upstream {
 		u.boot = newBootstrap(cfg, d, opts)
 	}
 	u.env = &env{
+		name: cfg.Name, record: opts.Record,
 		ctx: ctx, dial: d, boot: u.boot, keepUDP: opts.KeepUDP, idle: idleTime,
 		log: opts.Log.With("upstream", cfg.Name), tls: opts.TLS,
 	}

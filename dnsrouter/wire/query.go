@@ -121,3 +121,20 @@ func validOptions(b []byte) bool {
 	}
 	return len(b) == 0
 }
+
+// AppendQuestion appends the name that a message's only question asks for, in the
+// form of Query.Name, be it a query or a response; what follows the question may
+// be missing. ok is false if there is none to be read.
+func AppendQuestion(dst, msg []byte) (name []byte, typ uint16, ok bool) {
+	if len(msg) < HeaderLen || get16(msg, atQD) != 1 {
+		return dst, 0, false
+	}
+	end := nameEnd(msg, HeaderLen)
+	if end < 0 || end+4 > len(msg) {
+		return dst, 0, false
+	}
+	return appendText(dst, msg, HeaderLen), get16(msg, end), true
+}
+
+// IsResponse tells answers from questions by the header.
+func IsResponse(msg []byte) bool { return len(msg) >= HeaderLen && msg[2]&bitQR != 0 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -38,6 +39,7 @@ type Bootstrap struct {
 	servers func() []netip.AddrPort
 	sockets sockets
 	queries atomic.Int64
+	asked   func(host string, local, server netip.AddrPort)
 
 	mu    sync.Mutex // guards the field below
 	names map[string]*name
@@ -56,6 +58,10 @@ type name struct {
 func NewBootstrap(servers func() []netip.AddrPort, mark uint32) *Bootstrap {
 	return &Bootstrap{servers: servers, sockets: sockets{mark: mark}, names: make(map[string]*name)}
 }
+
+// Tell has asked called before each question is sent, from local to server. It
+// must be called before the first look-up.
+func (r *Bootstrap) Tell(asked func(host string, local, server netip.AddrPort)) { r.asked = asked }
 
 // Queries is how many questions have been sent so far.
 func (r *Bootstrap) Queries() int64 { return r.queries.Load() }
@@ -182,6 +188,9 @@ func (r *Bootstrap) query(ctx context.Context, server netip.AddrPort, host strin
 	defer stop()
 
 	r.queries.Add(1)
+	if local, ok := c.LocalAddr().(*net.UDPAddr); ok && r.asked != nil {
+		r.asked(host, local.AddrPort(), server)
+	}
 	if _, err := c.Write(query); err != nil {
 		return nil, 0, err
 	}

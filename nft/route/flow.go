@@ -69,32 +69,38 @@ func (c *Conntrack) DeleteFlow(client, dialled netip.AddrPort) error {
 // deletion is IPCTNL_MSG_CT_DELETE of an original tuple
 // (linux/netfilter/nfnetlink_conntrack.h).
 func deletion(client, dialled netip.AddrPort) (netlink.Message, error) {
-	family, src, dst := byte(unix.AF_INET), uint16(nl.CTA_IP_V4_SRC), uint16(nl.CTA_IP_V4_DST)
-	if dialled.Addr().Is6() {
-		family, src, dst = unix.AF_INET6, nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
-	}
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	ae.Nested(nl.CTA_TUPLE_ORIG, func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(nl.CTA_TUPLE_IP, func(ae *netlink.AttributeEncoder) error {
-			ae.Bytes(src, client.Addr().AsSlice())
-			ae.Bytes(dst, dialled.Addr().AsSlice())
-			return nil
-		})
-		ae.Nested(nl.CTA_TUPLE_PROTO, func(ae *netlink.AttributeEncoder) error {
-			ae.Uint8(nl.CTA_PROTO_NUM, unix.IPPROTO_UDP)
-			ae.Uint16(nl.CTA_PROTO_SRC_PORT, client.Port())
-			ae.Uint16(nl.CTA_PROTO_DST_PORT, dialled.Port())
-			return nil
-		})
-		return nil
-	})
-	tuple, err := ae.Encode()
+	family, fields, err := endsOf(nl.CTA_TUPLE_ORIG, unix.IPPROTO_UDP, client, dialled)
 	return netlink.Message{
 		Header: netlink.Header{
 			Type:  conntrackDelete,
 			Flags: netlink.Request | netlink.Acknowledge,
 		},
-		Data: append(genericHeader(family), tuple...),
+		Data: append(genericHeader(family), fields...),
 	}, err
+}
+
+// endsOf is the attribute that tells a flow by its ends, and the family of these.
+func endsOf(kind uint16, proto uint8, from, to netip.AddrPort) (family byte, attribute []byte, err error) {
+	family, src, dst := byte(unix.AF_INET), uint16(nl.CTA_IP_V4_SRC), uint16(nl.CTA_IP_V4_DST)
+	if to.Addr().Is6() {
+		family, src, dst = unix.AF_INET6, nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
+	}
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	ae.Nested(kind, func(ae *netlink.AttributeEncoder) error {
+		ae.Nested(nl.CTA_TUPLE_IP, func(ae *netlink.AttributeEncoder) error {
+			ae.Bytes(src, from.Addr().AsSlice())
+			ae.Bytes(dst, to.Addr().AsSlice())
+			return nil
+		})
+		ae.Nested(nl.CTA_TUPLE_PROTO, func(ae *netlink.AttributeEncoder) error {
+			ae.Uint8(nl.CTA_PROTO_NUM, proto)
+			ae.Uint16(nl.CTA_PROTO_SRC_PORT, from.Port())
+			ae.Uint16(nl.CTA_PROTO_DST_PORT, to.Port())
+			return nil
+		})
+		return nil
+	})
+	attribute, err = ae.Encode()
+	return family, attribute, err
 }

@@ -10,7 +10,13 @@ import (
 // DefaultDevices lists the interfaces by which the main table leads to the
 // internet: those of the best default route of each family, sorted. There need
 // not be any.
-func DefaultDevices() ([]string, error) {
+func DefaultDevices() ([]string, error) { return defaultDevices(best) }
+
+// AllDefaultDevices lists the interfaces of all default routes in the main table:
+// also of those that wait for a better one to go, or that others route by (mwan3).
+func AllDefaultDevices() ([]string, error) { return defaultDevices(every) }
+
+func defaultDevices(choose func([]entry) []int) ([]string, error) {
 	k, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("listing default routes: %w", err)
@@ -28,7 +34,7 @@ func DefaultDevices() ([]string, error) {
 		if err != nil && !isAbsent(err) {
 			return nil, fmt.Errorf("listing the default routes of %s: %w", f.name, err)
 		}
-		for _, index := range best(routes) {
+		for _, index := range choose(routes) {
 			if name, ok := known[index]; ok {
 				devices = append(devices, name)
 			}
@@ -42,7 +48,7 @@ func DefaultDevices() ([]string, error) {
 func best(routes []entry) (indices []int) {
 	lowest := -1
 	for _, r := range routes {
-		if r.table != unix.RT_TABLE_MAIN || r.cloned || r.to.Bits() > 0 || lowest >= 0 && r.metric > lowest {
+		if !r.isDefault() || lowest >= 0 && r.metric > lowest {
 			continue
 		}
 		if r.metric != lowest {
@@ -52,4 +58,19 @@ func best(routes []entry) (indices []int) {
 		indices = append(indices, r.hops...)
 	}
 	return indices
+}
+
+// every are the interfaces of all default routes.
+func every(routes []entry) (indices []int) {
+	for _, r := range routes {
+		if r.isDefault() {
+			indices = append(indices, r.link)
+			indices = append(indices, r.hops...)
+		}
+	}
+	return indices
+}
+
+func (r entry) isDefault() bool {
+	return r.table == unix.RT_TABLE_MAIN && !r.cloned && r.to.Bits() <= 0
 }

@@ -28,4 +28,7 @@ func TestDefaultRoutesTellTheWAN(t *testing.T) {
 	want("with a better one", "wan")
 	ip(t, "-6 route add default dev tunnel")
 	want("with one of IPv6, too", "tunnel", "wan")
+	if got, err := AllDefaultDevices(); err != nil || !slices.Equal(got, []string{"backup", "tunnel", "wan"}) {
+		t.Errorf("AllDefaultDevices = %v, %v; want all of them", got, err)
+	}
 }

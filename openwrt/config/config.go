@@ -16,25 +16,27 @@ import (
 // Config is the whole configuration, each component's own part filled in.
 // Nothing downstream validates again, and nothing changes it.
 type Config struct {
-	File      string
-	Enabled   bool     // main.enabled
-	Networks  []string // main.network: OpenWrt networks served, still by name
-	Devices   []string // main.device: Linux interfaces served
-	Closed    bool     // main.on_failure is closed
-	IPv6      bool
-	Router    bool // the router's own traffic too
-	Strict    bool // main.reload is strict: a reload ends flows whose verdict changed
-	LogLevel  slog.Level
-	StateDir  string
-	CacheDir  string
-	Control   string // path of the control socket
-	Replace   bool   // main.dnsmasq is replace
-	Policy    policy.Config
-	DNS       dnsrouter.Config
-	Upstreams []upstream.Config // declared ones; auto is not among them
-	Outbounds []outbound.Config // declared ones; direct and reject are not among them
-	Rulesets  []Ruleset         // declared ones; what rules use of them is in Policy, compiled
-	Warnings  Mistakes          // what check warns of, in the order of the file
+	File     string
+	Enabled  bool     // main.enabled
+	Networks []string // main.network: OpenWrt networks served, still by name
+	Devices  []string // main.device: Linux interfaces served
+	Closed   bool     // main.on_failure is closed
+	IPv6     bool
+	Router   bool // the router's own traffic too
+	Strict   bool // main.reload is strict: a reload ends flows whose verdict changed
+	LogLevel slog.Level
+	StateDir string
+	CacheDir string
+	Control  string // path of the control socket
+	Replace  bool   // main.dnsmasq is replace
+	// LeakMonitor has the daemon watch what leaves by the WAN (main.leak_monitor).
+	LeakMonitor bool
+	Policy      policy.Config
+	DNS         dnsrouter.Config
+	Upstreams   []upstream.Config // declared ones; auto is not among them
+	Outbounds   []outbound.Config // declared ones; direct and reject are not among them
+	Rulesets    []Ruleset         // declared ones; what rules use of them is in Policy, compiled
+	Warnings    Mistakes          // what check warns of, in the order of the file
 	// Blocks holds, by policy.Client, what of a client's own encrypted DNS is
 	// refused: the first is that of clients that no section matches.
 	Blocks []Blocks

@@ -121,6 +121,8 @@ func wantRest() Config {
 		CacheDir: "/mnt/cache",
 		Control:  "/tmp/fairlead.sock",
 		Replace:  true,
+
+		LeakMonitor: true,
 		Upstreams: []upstream.Config{
 			{Name: "isp", Outbound: "direct", Servers: []upstream.Server{
 				{Scheme: "udp", Addr: isp},

@@ -21,6 +21,8 @@ func (s *section) daemon() *Config {
 		CacheDir: one(s, "cache_dir", parsePath),
 		Control:  one(s, "control", parseSocket),
 		Replace:  s.choice("dnsmasq") == "replace",
+
+		LeakMonitor: s.flag("leak_monitor"),
 	}
 	if cfg.CacheDir == "" {
 		cfg.CacheDir = cfg.StateDir

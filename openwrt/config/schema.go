@@ -88,6 +88,7 @@ func schema() []sectionType {
 			text("cache_dir", "path", "").otherwise("`state_dir`"),
 			text("control", "path", "/var/run/fairlead/control.sock"),
 			choice("dnsmasq", "keep", "keep", "replace"),
+			flag("leak_monitor", "0"),
 		)},
 		{"dns", common("1",
 			choice("mode", "fakeip", "fakeip", "realip"),

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/cmd/fairlead/leaks"
 	"github.com/fairlead/fairlead/nft/nstest"
 )
 
@@ -47,7 +48,7 @@ type Answer struct {
 func (c *Client) Lookup(ctx context.Context, server netip.Addr, name string, qtype uint16, network string) (Answer, error) {
 	a, err := c.lookup(ctx, netip.AddrPortFrom(server, 53), message{flags: flagRecursion, name: name, qtype: qtype}, network)
 	if err != nil {
-		return Answer{}, fmt.Errorf("%s asking %s over %s for %s %s: %w", c.Name, server, network, name, typeName(qtype), err)
+		return Answer{}, fmt.Errorf("%s asking %s over %s for %s %s: %w", c.Name, server, network, name, leaks.TypeName(qtype), err)
 	}
 	return a, nil
 }

@@ -3,7 +3,6 @@ package lab
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"strings"
@@ -187,16 +186,4 @@ func readFramed(r io.Reader) ([]byte, error) {
 
 func framed(b []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
-}
-
-// typeName is for people; types without a name are TYPEn (RFC 3597).
-func typeName(t uint16) string {
-	names := map[uint16]string{
-		TypeA: "A", TypeNS: "NS", TypeSOA: "SOA", TypePTR: "PTR", TypeMX: "MX", TypeTXT: "TXT",
-		TypeAAAA: "AAAA", TypeSRV: "SRV", TypeSVCB: "SVCB", TypeHTTPS: "HTTPS",
-	}
-	if name, ok := names[t]; ok {
-		return name
-	}
-	return fmt.Sprintf("TYPE%d", t)
 }

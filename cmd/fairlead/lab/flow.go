@@ -6,70 +6,16 @@ import (
 	"sort"
 	"time"
 
+	"github.com/fairlead/fairlead/cmd/fairlead/leaks"
 	"github.com/fairlead/fairlead/nft/nstest"
 )
-
-// flow is bytes that passed in one direction: a datagram, a direction of a TCP
-// connection put in order, or another packet. It is never empty.
-type flow struct {
-	time     time.Time
-	proto    uint8
-	src, dst netip.AddrPort
-	data     []byte
-}
-
-func (f flow) carries(port uint16) bool { return f.src.Port() == port || f.dst.Port() == port }
-
-// answering tells whether the bytes are from the server: its port is the lower.
-func (f flow) answering() bool { return f.src.Port() < f.dst.Port() }
-
-func (f flow) finding(way Way, reason string) Finding {
-	return Finding{Time: f.time, Way: way, Proto: f.proto, Src: f.src, Dst: f.dst, Response: f.answering(), Reason: reason}
-}
-
-// located is a DNS message as it was found.
-type located struct {
-	message
-	raw []byte
-}
-
-func (m located) finding(f flow, way Way, reason string) Finding {
-	found := f.finding(way, reason)
-	found.Response, found.Name, found.Type = m.response(), m.name, m.qtype
-	return found
-}
-
-// messages cuts bytes into DNS messages: one in a datagram, framed ones in a
-// stream. What cannot be read from there on is left as rest.
-func (f flow) messages(b []byte) (all []located, rest []byte) {
-	if f.proto != nstest.TCP {
-		m, err := parse(b)
-		if err != nil {
-			return nil, b
-		}
-		return []located{{m, b}}, nil
-	}
-	for r := bytes.NewReader(b); r.Len() > 0; {
-		rest = b[len(b)-r.Len():]
-		raw, err := readFramed(r)
-		if err != nil {
-			return all, rest
-		}
-		m, err := parse(raw)
-		if err != nil {
-			return all, rest
-		}
-		all = append(all, located{m, raw})
-	}
-	return all, nil
-}
 
 // carried is the target and the content of what a SOCKS5 client sends, over
 // either protocol, or of what comes back over UDP; the target is the zero value
 // where it is a name or cannot be told.
-func (f flow) carried() (netip.AddrPort, []byte) {
-	r := bytes.NewReader(f.data)
-	if f.proto == nstest.UDP {
+func carried(f leaks.Flow) (netip.AddrPort, []byte) {
+	r := bytes.NewReader(f.Data)
+	if f.Proto == nstest.UDP {
 		r.Seek(udpHeaderBase, 0)
 	} else if !skipGreeting(r) {
 		return netip.AddrPort{}, nil
@@ -82,7 +28,7 @@ func (f flow) carried() (netip.AddrPort, []byte) {
 	if err != nil {
 		return netip.AddrPort{}, nil
 	}
-	return at, f.data[len(f.data)-r.Len():]
+	return at, f.Data[len(f.Data)-r.Len():]
 }
 
 // skipGreeting reads a SOCKS5 client's bytes up to the target of its request.
@@ -107,17 +53,17 @@ func skipGreeting(r *bytes.Reader) bool {
 
 // flows puts packets together: TCP by connection and direction, all else by
 // itself, in the order of their first bytes.
-func flows(packets []nstest.Packet) []flow {
-	var all []flow
+func flows(packets []nstest.Packet) []leaks.Flow {
+	var all []leaks.Flow
 	streams := make(map[stream]*pieces)
 	for _, p := range packets {
 		s, ok := p.Segment()
 		switch {
 		case !ok:
-			all = append(all, flow{time: p.Time, data: p.Frame})
+			all = append(all, leaks.Flow{Time: p.Time, Data: p.Frame})
 		case s.Proto != nstest.TCP || s.Dst.Port() == 0:
 			if len(s.Payload) > 0 {
-				all = append(all, flow{p.Time, s.Proto, s.Src, s.Dst, s.Payload})
+				all = append(all, leaks.Flow{Time: p.Time, Proto: s.Proto, Src: s.Src, Dst: s.Dst, Data: s.Payload})
 			}
 		default:
 			key := stream{s.Src, s.Dst}
@@ -134,7 +80,7 @@ func flows(packets []nstest.Packet) []flow {
 	for key, pieces := range streams {
 		all = append(all, pieces.flows(key)...)
 	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].time.Before(all[j].time) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Time.Before(all[j].Time) })
 	return all
 }
 
@@ -165,17 +111,17 @@ func (p *pieces) add(t time.Time, s nstest.Segment) {
 
 // flows is the stream in order and without what was sent twice. Bytes that
 // were not captured divide it.
-func (p *pieces) flows(key stream) (all []flow) {
+func (p *pieces) flows(key stream) (all []leaks.Flow) {
 	sort.SliceStable(p.all, func(i, j int) bool { return p.all[i].at < p.all[j].at })
 	var next int32
 	for _, piece := range p.all {
 		if len(all) == 0 || piece.at > next {
-			all = append(all, flow{time: piece.time, proto: nstest.TCP, src: key.src, dst: key.dst})
+			all = append(all, leaks.Flow{Time: piece.time, Proto: nstest.TCP, Src: key.src, Dst: key.dst})
 			next = piece.at
 		}
 		if again := int(next - piece.at); again < len(piece.data) {
 			last := &all[len(all)-1]
-			last.data = append(last.data, piece.data[again:]...)
+			last.Data = append(last.Data, piece.data[again:]...)
 			next = piece.at + int32(len(piece.data))
 		}
 	}
