@@ -119,4 +119,11 @@ bench: build
 	bin/bench $(BENCH)
 .PHONY: bench
 
+# The DNS server beside unbound, answer by answer; real clients; and tshark, which
+# looks for malformed packets. In half a minute, where these are installed.
+interop: build
+	$(GO) build -o bin/interop ./cmd/interop
+	bin/interop
+.PHONY: interop
+
 include cmd/vm/emulate.mk

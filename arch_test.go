@@ -126,7 +126,7 @@ func TestArrowsPointDownOnly(t *testing.T) {
 // scaffold are the rooms that tests, the demo and measurements are built of; a
 // router does not use them.
 func scaffold() []string {
-	return []string{"nft/nstest", "cmd/fairlead/lab", "cmd/bench", "cmd/vm/", "package/openwrt/rootlab"}
+	return []string{"nft/nstest", "cmd/fairlead/lab", "cmd/bench", "cmd/interop", "cmd/vm/", "package/openwrt/rootlab"}
 }
 
 // kernel is the kernel's own interface: whoever opens sockets may use it, and
