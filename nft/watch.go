@@ -2,8 +2,10 @@ package nft
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -25,16 +27,13 @@ const watchBuffer = 4 << 20
 // Disturbance that knows nothing. An error means that the kernel cannot be
 // listened to any more; the caller listens anew.
 func (t *Table) Watch(ctx context.Context, disturbed func(Disturbance)) error {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{
-		NetNS: t.netns, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1),
-	})
+	c, err := t.listen()
 	if err != nil {
 		return fmt.Errorf("listening to nf_tables: %w", err)
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	_ = c.SetReadBuffer(watchBuffer) // less will do, with more events lost
 	for {
 		events, err := c.Receive()
 		switch {
@@ -50,6 +49,45 @@ func (t *Table) Watch(ctx context.Context, disturbed func(Disturbance)) error {
 			disturbed(d)
 		}
 	}
+}
+
+// listen opens a socket that hears of changes.
+func (t *Table) listen() (*netlink.Conn, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{
+		NetNS: t.netns, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1),
+	})
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetReadBuffer(watchBuffer) // less will do, with more events lost
+	if port := t.port(); port != 0 {
+		_ = ignore(c, port) // disturbance ignores it, too
+	}
+	return c, nil
+}
+
+// ignore has the kernel keep back the events of what one socket did. All events
+// in a datagram are of one transaction, so the first tells for all. Hearing of our
+// own changes was a twentieth of what each of them costs.
+func ignore(c *netlink.Conn, port uint32) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	const portAt = 12 // in struct nlmsghdr
+	inNetworkOrder := binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, port))
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: portAt},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: inNetworkOrder, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32},
+	}
+	filter := &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, filter)
+	})
+	return errors.Join(err, failed)
 }
 
 // disturbance sums up what others deleted in our table.

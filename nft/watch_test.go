@@ -57,6 +57,24 @@ func TestWhatOthersDeleteIsHeard(t *testing.T) {
 	}
 }
 
+func TestOurOwnChangesAreNotEvenReceived(t *testing.T) {
+	needs(t, "nft")
+	table := install(t, enterNetNS(t), house())
+	c, err := table.listen()
+	check(t, "listen", err)
+	defer c.Close()
+	check(t, "Beat", table.Beat())
+	run(t, "", "nft", "delete", "element", "inet", TableName, "alive", "{ ipv4 }")
+	check(t, "SetReadDeadline", c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	events, err := c.Receive()
+	check(t, "Receive", err)
+	for _, e := range events {
+		if own := table.port(); e.Header.PID == own {
+			t.Errorf("the first event is of port %d, which is our own, want that of nft", own)
+		}
+	}
+}
+
 func TestWhatWeDoOurselvesDisturbsNobody(t *testing.T) {
 	needs(t, "nft")
 	table := install(t, enterNetNS(t), house())
