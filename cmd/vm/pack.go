@@ -24,7 +24,7 @@ func suites() []suite {
 		{room: "nft", skip: "LargeMap|Many|WasSetLast|SetsAreReplaced|WhatLedTo|Writers|TestReloadGivesWhatInstallGives/^([b-z]|a.*_to_[^i])"},
 		{room: "nft/route"},
 		{room: "gateway/tproxy"},
-		{room: "openwrt/lease"},
+		{room: "openwrt/lease", skip: "DNSMasq"},
 		{room: "gateway/relay", skip: "Bulk|ArrivesWhole"},
 		{room: "gateway/outbound", run: "Mapping|Datagram|Burst|Direct|Refus|Socket|MPTCP|Interface|Address"},
 		{room: "cmd/fairlead", run: "TestTheDemoShowsNothingWrong|TestAfterACrashTheHouseHasAnOrdinaryRouter|TestANamesFlowsLeaveThroughItsInterfaceInTheKernel|" +
