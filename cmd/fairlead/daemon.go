@@ -85,12 +85,13 @@ func start(ctx context.Context, cfg *config.Config, system dnsmasq.System, log *
 	d := &daemon{inPlace: newStandIn(system, cfg.StateDir), log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts(), hup: make(chan os.Signal, 1)}
 	signal.Notify(d.hup, syscall.SIGHUP)
 	for _, step := range []func(context.Context, *config.Config) error{
-		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable, d.recordPolicy,
+		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable,
 	} {
 		if err := step(ctx, cfg); err != nil {
 			return nil, errors.Join(err, d.abandon(cfg))
 		}
 	}
+	d.recordPolicy(cfg)
 	return d, nil
 }
 
@@ -323,8 +324,12 @@ func (d *daemon) install() error {
 	return nil
 }
 
-func (d *daemon) recordPolicy(_ context.Context, cfg *config.Config) error {
-	return recordPolicy(cfg.StateDir, cfg.Closed)
+// recordPolicy tells whoever comes after us what on_failure was. That it cannot be
+// told is no reason not to run.
+func (d *daemon) recordPolicy(cfg *config.Config) {
+	if err := recordPolicy(cfg.StateDir, cfg.Closed); err != nil {
+		d.log.Warn("on_failure is not recorded: with a mistake in the configuration, a crash is dealt with as the file says", "err", err)
+	}
 }
 
 // warn logs a finding and shows it in the status. The caller holds the lock.

@@ -279,9 +279,7 @@ func (d *daemon) adopt(cfg *config.Config) error {
 	}
 	d.gateway.SetPlan(next.gatewayPlan())
 	d.gen, d.home = next, home
-	if err := recordPolicy(cfg.StateDir, cfg.Closed); err != nil {
-		d.log.Warn("recording on_failure", "err", err)
-	}
+	d.recordPolicy(cfg)
 	d.pool.SetKeep(fakeKeep(cfg))
 	d.level.Set(cfg.LogLevel)
 	old.close()
