@@ -26,7 +26,8 @@ type explanation struct {
 	Answer   string `json:"answer"`   // fake real none
 	Path     string `json:"path"`     // kernel relay reject off
 
-	why []string
+	kind policy.Kind // of the outbound
+	why  []string
 }
 
 // subject is what is explained: a name or an address, with what is known of
@@ -75,30 +76,38 @@ func explain(file, who, what string) (explanation, error) {
 		return explanation{}, err
 	}
 	names := lease.NewBook(namesOf(cfg), cfg.DNS.LocalDomain, log)
-	client, err := findClient(gen, who, device.New(names, log))
+	devices := device.New(names, log)
+	client, from, err := findClient(gen, who, devices)
 	if err != nil {
 		return explanation{}, err
 	}
 	_, known := names.Host(s.name)
 	s.local = known || dnsrouter.IsLocal(s.name, cfg.DNS.LocalDomain, names.Rules().Domains)
-	return gen.explain(client, s), nil
+	x := gen.explain(client, s)
+	x.askFirewall(gen, gen.locate(from, devices), s)
+	return x, nil
 }
 
-// findClient reads WHO.
-func findClient(gen *generation, who string, devices *device.Table) (policy.Client, error) {
+// findClient reads WHO, and gives what that says of the device.
+func findClient(gen *generation, who string, devices *device.Table) (policy.Client, policy.Device, error) {
 	if who == "" {
-		return 0, fmt.Errorf("which client? give --client with an address, a hardware address or a client section")
+		return 0, policy.Device{}, fmt.Errorf("which client? give --client with an address, a hardware address or a client section")
 	}
 	if c, ok := gen.policy.ClientByName(who); ok {
-		return c, nil
+		if c == 0 {
+			return c, policy.Device{}, nil
+		}
+		return c, only(gen.sections[c-1]), nil
 	}
 	if addr, err := netip.ParseAddr(who); err == nil {
-		return gen.policy.Client(devices.Device(addr.Unmap())), nil
+		d := devices.Device(addr.Unmap())
+		return gen.policy.Client(d), d, nil
 	}
 	if mac, err := policy.ParseMAC(who); err == nil {
-		return gen.policy.Client(policy.Device{MAC: mac}), nil
+		d := policy.Device{MAC: mac}
+		return gen.policy.Client(d), d, nil
 	}
-	return 0, fmt.Errorf("%q is no address, no hardware address and no client section of %s", who, gen.cfg.File)
+	return 0, policy.Device{}, fmt.Errorf("%q is no address, no hardware address and no client section of %s", who, gen.cfg.File)
 }
 
 // parseSubject reads NAME[:PORT[/udp]]; an IPv6 address with a port stands in
@@ -209,7 +218,7 @@ func (x *explanation) named(g *generation, client policy.Client, s subject) {
 // take fills in what a verdict says.
 func (x *explanation) take(ways policy.Ways) {
 	v := ways.First
-	x.Rule, x.Outbound = v.Rule, v.Outbound
+	x.Rule, x.Outbound, x.kind = v.Rule, v.Outbound, v.Kind
 	switch v.Kind {
 	case policy.Direct, policy.Interface:
 		x.Path = "kernel"

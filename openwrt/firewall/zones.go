@@ -25,7 +25,7 @@ func (f *Firewall) Zones(p Place, now time.Time) []nft.Zone {
 	var all []nft.Zone
 	wan := f.wan(p)
 	for i, devices := range f.served(p) {
-		z := nft.Zone{Devices: devices, Forward: f.forwarded(f.zones[i], wan, now), Input: f.questions(f.zones[i], now)}
+		z := nft.Zone{Devices: devices, Forward: judgements(f.forwarded(f.zones[i], wan, now)), Input: judgements(f.questions(f.zones[i], now))}
 		if len(devices) > 0 && len(z.Forward)+len(z.Input) > 0 {
 			all = append(all, z)
 		}
@@ -82,33 +82,52 @@ func (f *Firewall) wan(p Place) map[string]bool {
 	return nil
 }
 
+// judgement is one with the name of the rule, or of the zone, that it comes from.
+type judgement struct {
+	nft.Judgement
+	by string
+}
+
+func judgements(all []judgement) []nft.Judgement {
+	var bare []nft.Judgement
+	for _, j := range all {
+		bare = append(bare, j.Judgement)
+	}
+	return bare
+}
+
+// policy is what becomes of flows of a zone that no rule matches.
+func (z zone) policy(family uint8, v verdict) judgement {
+	return judgement{nft.Judgement{Family: family, Refuse: v == refuse}, "zone " + z.name}
+}
+
 // forwarded are the rules that fw4's chain forward has for flows from a zone to
 // the WAN: those for any source, those for the zone, forwardings, the policy.
-func (f *Firewall) forwarded(z zone, wan map[string]bool, now time.Time) []nft.Judgement {
-	var all []nft.Judgement
+func (f *Firewall) forwarded(z zone, wan map[string]bool, now time.Time) []judgement {
+	var all []judgement
 	leaves := func(dest string) bool { return dest == anyZone || wan[dest] }
 	for _, src := range []string{anyZone, z.name} {
 		for _, u := range f.rules {
 			j, ok := u.judged()
 			if ok && u.src == src && leaves(u.dest) && u.when.holds(now, f.clock, j.Refuse) {
-				all = append(all, j)
+				all = append(all, judgement{j, u.name})
 			}
 		}
 		for _, w := range f.forwardings {
 			if w.src == src && leaves(w.dest) {
-				all = append(all, nft.Judgement{Family: w.family})
+				all = append(all, z.policy(w.family, accept))
 			}
 		}
 	}
 	if wan[z.name] {
-		all = append(all, nft.Judgement{Family: z.family, Refuse: z.forward == refuse})
+		all = append(all, z.policy(z.family, z.forward))
 	}
-	return short(append(all, nft.Judgement{Refuse: f.forward == refuse}))
+	return short(append(all, z.policy(0, f.forward)))
 }
 
 // questions are the rules that fw4's chain input has for DNS from a zone.
-func (f *Firewall) questions(z zone, now time.Time) []nft.Judgement {
-	var all []nft.Judgement
+func (f *Firewall) questions(z zone, now time.Time) []judgement {
+	var all []judgement
 	for _, src := range []string{anyZone, z.name} {
 		for _, u := range f.rules {
 			j, ok := u.judgedInput()
@@ -116,11 +135,10 @@ func (f *Firewall) questions(z zone, now time.Time) []nft.Judgement {
 				continue
 			}
 			j.TargetPorts = nft.Choice[policy.PortRange]{} // no others are asked about
-			all = append(all, j)
+			all = append(all, judgement{j, u.name})
 		}
 	}
-	all = append(all, nft.Judgement{Family: z.family, Refuse: z.input == refuse})
-	return short(append(all, nft.Judgement{Refuse: f.input == refuse}))
+	return short(append(all, z.policy(z.family, z.input), z.policy(0, f.input)))
 }
 
 func isDNS(ports nft.Choice[policy.PortRange]) bool {
@@ -131,10 +149,10 @@ func isDNS(ports nft.Choice[policy.PortRange]) bool {
 
 // short leaves out what changes nothing: whatever stands behind a rule for
 // everything, and accepting at the end. Most zones have nothing left then.
-func short(all []nft.Judgement) []nft.Judgement {
-	last := slices.IndexFunc(all, func(j nft.Judgement) bool {
+func short(all []judgement) []judgement {
+	last := slices.IndexFunc(all, func(j judgement) bool {
 		j.Refuse = false
-		return reflect.DeepEqual(j, nft.Judgement{})
+		return reflect.DeepEqual(j.Judgement, nft.Judgement{})
 	})
 	if last >= 0 {
 		all = all[:last+1]

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// twoZones is a firewall whose LAN may do everything, up to rules behind it.
+const twoZones = `
+config defaults
+	option input 'REJECT'
+	option forward 'REJECT'
+config zone
+	option name 'lan'
+	list device 'br-lan'
+	option input 'ACCEPT'
+config zone
+	option name 'wan'
+	list device 'wan0'
+	option masq '1'
+`
+
+const lanToWAN = "config forwarding\n\toption src 'lan'\n\toption dest 'wan'\n"
+
+func TestExplainAsksTheFirewall(t *testing.T) {
+	const kid = "config rule\n\toption name 'Bedtime'\n\toption src 'lan'\n\toption dest 'wan'\n\toption src_mac '02:00:00:00:77:02'\n\toption target 'REJECT'\n"
+	const mail = "config rule\n\toption name 'Mail'\n\toption src 'lan'\n\toption dest 'wan'\n\toption dest_port '25'\n\toption target 'REJECT'\n"
+	const server = "config rule\n\toption name 'Server'\n\toption src 'lan'\n\toption dest 'wan'\n\toption dest_ip '203.0.113.9'\n\toption target 'DROP'\n"
+	const mute = "config rule\n\toption name 'Mute'\n\toption src 'lan'\n\toption src_mac '02:00:00:00:77:02'\n\toption dest_port '53'\n\toption proto 'udp'\n\toption target 'REJECT'\n"
+	for _, tt := range []struct {
+		sentence, firewall, who, what string
+		rule, answer, path, because   string
+	}{
+		{"a zone without a forwarding", twoZones, "tv", "www.foreign.example", "zone lan", "real", "reject", "does not let the flow reach the WAN"},
+		{"a zone with one", twoZones + lanToWAN, "tv", "www.foreign.example", "@rule[0]", "real", "relay", ""},
+		{"a rule for the device", twoZones + kid + lanToWAN, "tv", "www.foreign.example", "Bedtime", "real", "reject", `"Bedtime"`},
+		{"of a direct name, too", twoZones + kid + lanToWAN, "tv", "www.example", "Bedtime", "real", "reject", `"Bedtime"`},
+		{"a rule for another device", twoZones + kid + lanToWAN, "02:00:00:00:77:07", "www.foreign.example", "@rule[0]", "fake", "relay", ""},
+		{"a rule for a port that is not known", twoZones + mail + lanToWAN, "tv", "www.foreign.example", "@rule[0]", "real", "relay", `if it matches "Mail"`},
+		{"for one that is", twoZones + mail + lanToWAN, "tv", "www.foreign.example:25", "Mail", "real", "reject", `"Mail"`},
+		{"a rule for an address, and the client gets a fake one", twoZones + server + lanToWAN, "02:00:00:00:77:07", "www.foreign.example", "@rule[0]", "fake", "relay", ""},
+		{"a rule for an address that is dialled", twoZones + server + lanToWAN, "tv", "203.0.113.9:443", "Server", "none", "reject", `"Server"`},
+		{"a rule that keeps the client from asking", twoZones + mute + lanToWAN, "tv", "www.foreign.example", "Mute", "none", "reject", "ask this router"},
+		{"a client that is off is the firewall's alone", twoZones, "guest", "www.example", "default", "real", "off", ""},
+		{"what is rejected is rejected by its own rule", twoZones, "tv", "blocked.example", "blocked", "none", "reject", ""},
+	} {
+		path := configFile(t, household)
+		ok(t, os.WriteFile(filepath.Join(filepath.Dir(path), "firewall"), []byte(tt.firewall), 0o600))
+		x, err := explain(path, tt.who, tt.what)
+		why := strings.Join(x.why, "; ")
+		if err != nil || x.Rule != tt.rule || x.Answer != tt.answer || x.Path != tt.path {
+			t.Errorf("%s: %s to %s: rule %q, answer %s, path %s (%v), want %q, %s, %s", tt.sentence, tt.who, tt.what, x.Rule, x.Answer, x.Path, err, tt.rule, tt.answer, tt.path)
+		}
+		if !strings.Contains(why, tt.because) || tt.because == "" && strings.Contains(why, "firewall") {
+			t.Errorf("%s: %s to %s, because %q, want it to say %q", tt.sentence, tt.who, tt.what, why, tt.because)
+		}
+	}
+}
