@@ -50,7 +50,8 @@ func filter(others []uint16) []unix.SockFilter {
 		{label: "ipv6", code: loadByte, k: 6}, {code: jumpIf, k: UDP, yes: "port6"}, {code: jumpIf, k: TCP, yes: "port6"},
 		{code: jumpIf, k: fragment, yes: "first6"},
 		// Other headers are rare, and of any length: whoever reads the packet goes through them.
-		{code: jumpIf, k: hopByHop, yes: "keep"}, {code: jumpIf, k: routing, yes: "keep"}, {code: jumpIf, k: options, yes: "keep", no: "drop"},
+		{code: jumpIf, k: hopByHop, yes: "more6"}, {code: jumpIf, k: routing, yes: "more6"}, {code: jumpIf, k: options, no: "drop"},
+		{label: "more6", code: loadByte, k: 40}, {code: jumpIf, k: icmpv6, yes: "drop", no: "keep"}, // the reports of listeners to multicast
 		{label: "port6", code: loadHalf, k: 40 + 2}, {code: jump, yes: "port"},
 		{label: "first6", code: loadHalf, k: 40 + 2}, {code: jumpIfBits, k: 0xfff8, yes: "drop"}, // RFC 8200 section 4.5
 		{code: loadByte, k: 40}, {code: jumpIf, k: UDP, yes: "port44"}, {code: jumpIf, k: TCP, yes: "port44"},

@@ -85,6 +85,7 @@ const (
 	routing  = 43
 	fragment = 44
 	options  = 60
+	icmpv6   = 58 // no extension: what most often stands behind one
 )
 
 func isExtension(next uint8) bool {
