@@ -16,9 +16,10 @@ type Config struct {
 	ServeStale       time.Duration // how long after its end an answer may still be given when its upstream fails; 0: never
 	RebindProtection bool          // private addresses in upstream answers are removed
 	RebindDomains    []policy.Pattern
-	LocalDomain      string // lower-case, no dots around; empty: none
-	Canaries         bool   // names by which devices ask whether they may go round us do not exist
-	IPv6             bool   // false: AAAA is NODATA for every client
+	TimeServers      []policy.Pattern // names by which clocks are set
+	LocalDomain      string           // lower-case, no dots around; empty: none
+	Canaries         bool             // names by which devices ask whether they may go round us do not exist
+	IPv6             bool             // false: AAAA is NODATA for every client
 }
 
 // RejectAnswer is the answer to a name whose outbound is reject.

@@ -80,7 +80,7 @@ func (r *Router) byPolicy(ctx context.Context, plan *running, q *question) ([]by
 	ways := plan.Policy.Name(q.client, q.name)
 	switch {
 	case mode == policy.Off:
-		return r.real(ctx, plan, q, source{upstream: plan.LocalUpstream})
+		return r.real(ctx, plan, q, source{upstream: plan.LocalUpstream, direct: true})
 	case plan.Config.Canaries && IsCanary(q.name):
 		return r.discouraged(q), nil
 	case ways.AllReject:

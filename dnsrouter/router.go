@@ -70,6 +70,10 @@ type Plan struct {
 	Learns        []bool               // by policy.Client: whether the kernel has a way map for it
 	Interfaces    map[string]Way       // ways of interface outbounds
 	Neighbour     Neighbour            // may be nil
+	// Plain is asked for Config.TimeServers, and for nothing else, when a
+	// certificate does not hold at the time of the clock, if the name leaves
+	// directly. May be nil.
+	Plain Exchanger
 }
 
 // Deps is what a Router works with. Local, Own and Subnet may be nil.

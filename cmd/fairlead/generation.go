@@ -187,8 +187,10 @@ func newDNSMasq(cfg *config.Config, direct upstream.Dialer, log *slog.Logger) *u
 
 // notBeforeBuild is the time by which certificates are judged. A router without
 // a clock of its own starts years in the past, when none is valid yet.
-func notBeforeBuild() time.Time {
-	now := time.Now()
+func notBeforeBuild() time.Time { return laterThanBuild(time.Now(), built) }
+
+// laterThanBuild gives the later of a time and the build's, in seconds of Unix.
+func laterThanBuild(now time.Time, built string) time.Time {
 	seconds, err := strconv.ParseInt(built, 10, 64)
 	if at := time.Unix(seconds, 0); err == nil && now.Before(at) {
 		return at
@@ -317,7 +319,7 @@ func (g *generation) dnsPlan() *dnsrouter.Plan {
 	}
 	return &dnsrouter.Plan{
 		Interfaces: interfaces, Config: g.cfg.DNS, Policy: g.policy, LocalUpstream: g.cfg.Policy.LocalUpstream,
-		Upstreams: ups, Learns: g.learns(),
+		Upstreams: ups, Learns: g.learns(), Plain: ups["auto"],
 	}
 }
 

@@ -49,10 +49,11 @@ func (u *Upstream) hedge(ctx context.Context, q Question) ([]byte, error) {
 			if o.err == nil && isGood(o.answer) {
 				return o.answer, nil
 			}
-			if o.err != nil {
-				err = o.err
-			} else {
+			switch {
+			case o.err == nil:
 				poor = o.answer
+			case !errors.Is(err, ErrClock): // which says more than a later one
+				err = o.err
 			}
 			ended++
 			patience.Reset(0)

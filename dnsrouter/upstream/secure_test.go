@@ -127,6 +127,39 @@ func TestACertificateForAnotherNameIsRefused(t *testing.T) {
 	})
 }
 
+func TestAClockInThePastIsAFailureThatNamesTheClock(t *testing.T) {
+	secureServers(t, func(t *testing.T, scheme string, addr netip.AddrPort, ca *authority, seen *record) {
+		var out lockedBuffer
+		d, trust := &way{}, ca.client()
+		trust.Time = func() time.Time { return time.Unix(0, 0) }
+		u := open(t, d, Options{TLS: trust, Log: slog.New(slog.NewTextHandler(&out, nil))}, Server{Scheme: scheme, Host: "dns.test", Addr: addr})
+		if _, err := u.Exchange(within(t, 5*time.Second), question("a.example")); !errors.Is(err, ErrClock) {
+			t.Errorf("Exchange = %v, want %v", err, ErrClock)
+		}
+		if got := out.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "clock=") {
+			t.Errorf("the log has\n%s\nwant one warning that names the clock", got)
+		}
+		if asked := len(seen.all()); asked != 0 {
+			t.Errorf("the server was asked %d times, want 0", asked)
+		}
+		trust = ca.client()
+		trust.Time = time.Now // the build's, say
+		wantAddress(t, open(t, d, Options{TLS: trust}, Server{Scheme: scheme, Host: "dns.test", Addr: addr}), "a.example", right)
+	})
+}
+
+func TestAnErrorOfTheClockIsNotHiddenByALaterOne(t *testing.T) {
+	ca := newAuthority(t)
+	addr, _ := serveTCP(t, anyPort, ca.server(t, "dns.test"), answers(right))
+	trust := ca.client()
+	trust.Time = func() time.Time { return time.Unix(0, 0) }
+	closed := netip.MustParseAddrPort("127.0.0.1:1")
+	u := open(t, &way{}, Options{TLS: trust}, Server{Scheme: "tls", Host: "dns.test", Addr: addr}, Server{Scheme: "tls", Host: "dns.test", Addr: closed})
+	if _, err := u.Exchange(within(t, 5*time.Second), question("a.example")); !errors.Is(err, ErrClock) {
+		t.Errorf("Exchange = %v, want %v", err, ErrClock)
+	}
+}
+
 func TestAHalfOpenConnectionIsDialledAgainOnce(t *testing.T) {
 	secureServers(t, func(t *testing.T, scheme string, addr netip.AddrPort, ca *authority, seen *record) {
 		t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -118,10 +119,18 @@ func (s *server) ask(ctx context.Context, q Question) outcome {
 		// Ended by another server's answer before its time: no fault of its own.
 	default:
 		s.health.failed(start.Add(took))
+		err = fmt.Errorf("asking %s: %w", s.name, ofClock(err))
 		s.warn(err, start)
-		err = fmt.Errorf("asking %s: %w", s.name, err)
 	}
 	return outcome{answer, err}
+}
+
+// ofClock marks the error of a certificate that has ended or not begun.
+func ofClock(err error) error {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return fmt.Errorf("%w: %w", ErrClock, err)
+	}
+	return err
 }
 
 // warn tells of a certificate that does not hold: somebody between, or a wrong
@@ -136,6 +145,10 @@ func (s *server) warn(err error, now time.Time) {
 		return
 	}
 	s.warned = now
+	if errors.Is(err, ErrClock) {
+		s.env.log.Warn("certificate of DNS server refused; is the clock right?", "server", s.name, "clock", now, "err", err)
+		return
+	}
 	s.env.log.Warn("certificate of DNS server refused", "server", s.name, "err", err)
 }
 

@@ -40,6 +40,10 @@ var ErrBusy = errors.New("too many questions under way")
 // ErrClosed is the error of a question to an Upstream after Close.
 var ErrClosed = errors.New("upstream closed")
 
+// ErrClock is the error of a question to servers of which one has a certificate
+// that does not hold at this time. Either the clock is wrong or the certificate.
+var ErrClock = errors.New("the certificate does not hold at the time of this machine's clock")
+
 // Dialer is how the questions travel: an outbound. Host is empty, since only
 // Bootstrap resolves a server's name.
 type Dialer interface {

@@ -74,6 +74,7 @@ func TestAnEmptyFileIsTheDefaults(t *testing.T) {
 			CacheBytes:       2 << 20,
 			ServeStale:       24 * time.Hour,
 			RebindProtection: true,
+			TimeServers:      listed(timeNames),
 			LocalDomain:      "lan",
 			Canaries:         true,
 			IPv6:             true,
@@ -103,6 +104,7 @@ func TestEveryOptionReachesItsComponent(t *testing.T) {
 		RejectAnswer:  dnsrouter.Zero,
 		CacheBytes:    65536,
 		RebindDomains: []policy.Pattern{pattern(t, "corp.example")},
+		TimeServers:   listed(timeNames),
 		LocalDomain:   "home.example",
 	})
 }

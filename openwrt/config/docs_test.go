@@ -74,7 +74,7 @@ func TestTheExampleOfTheDocumentationIsComplete(t *testing.T) {
 	if lines := strings.Count(example, "\n"); lines != 15 {
 		t.Errorf("the example has %d lines, want 15", lines)
 	}
-	cfg, err := Parse("example", strings.NewReader(example), nil, true)
+	cfg, err := Parse("example", strings.NewReader(example), files(nil), true)
 	if err != nil {
 		t.Fatalf("the example has mistakes:\n%v", err)
 	}

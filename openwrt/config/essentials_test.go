@@ -39,6 +39,25 @@ func TestEssentialNamesLeaveDirectlyAndAreAnsweredTruly(t *testing.T) {
 	}
 }
 
+func TestTheRoutersOwnTimeServersAreEssential(t *testing.T) {
+	system := "config timeserver 'ntp'\n\tlist server 'ntp.isp.example'\n\tlist server '192.0.2.123'\n\tlist server 'a b'\n" +
+		"config other\n\tlist server 'other.example'\n"
+	open := files(map[string]string{"/etc/config/system": system})
+	cfg, err := Parse("/etc/config/fairlead", strings.NewReader(node+"config fairlead\n\toption default node\n"), open, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := policy.New(cfg.Policy)
+	for name, want := range map[string]bool{"ntp.isp.example": true, "pool.ntp.org": true, "other.example": false} {
+		if got := p.Name(0, name).AllDirect; got != want {
+			t.Errorf("%s leaves directly: %t, want %t", name, got, want)
+		}
+	}
+	if got, want := len(cfg.DNS.TimeServers), len(listed(timeNames))+1; got != want {
+		t.Errorf("%d names of time servers, want %d", got, want)
+	}
+}
+
 func TestTheListOfEssentialNamesIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {

@@ -45,7 +45,8 @@ func Parse(path string, r io.Reader, open Opener, strict bool) (*Config, error) 
 	b.collect(file)
 	cfg := b.build()
 	b.references(cfg)
-	essentials := b.essentials()
+	cfg.DNS.TimeServers = b.timeServers()
+	essentials := b.essentials(cfg.DNS.TimeServers)
 	if len(b.mistakes) > 0 {
 		return &Config{File: path, Warnings: b.warnings.sorted()}, b.mistakes.sorted()
 	}
