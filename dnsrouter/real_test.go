@@ -283,22 +283,36 @@ func TestAFlowsNameIsResolvedWithoutLearningIt(t *testing.T) {
 	}
 }
 
-func TestACachedAnswerAllocatesNothing(t *testing.T) {
+func TestAnAnswerThatNeedsNobodyAllocatesNothing(t *testing.T) {
 	l := newLAN(t, nil)
-	m := new(dns.Msg)
-	m.SetQuestion("www.node.example.", dns.TypeA)
-	raw, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.exchange(tv, m)
-	q := new(question)
-	got := testing.AllocsPerRun(100, func() {
-		if reply, err := l.answer(t.Context(), q, raw, tv, 0); err != nil || len(reply) == 0 {
-			t.Fatal(reply, err)
+	for _, tt := range []struct {
+		what   string
+		client netip.Addr
+		name   string
+		qtype  uint16
+	}{
+		{"cached", tv, "www.node.example.", dns.TypeA},
+		{"fake", laptop, "www.node.example.", dns.TypeA},
+		{"withheld", laptop, "www.node.example.", dns.TypeHTTPS},
+		{"rejected", laptop, "www.blocked.example.", dns.TypeA},
+		{"special", laptop, "localhost.", dns.TypeA},
+		{"local", laptop, "5.1.168.192.in-addr.arpa.", dns.TypePTR},
+	} {
+		m := new(dns.Msg)
+		m.SetQuestion(tt.name, tt.qtype)
+		raw, err := m.Pack()
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	if got > 0 {
-		t.Errorf("%v allocations for an answer from the cache, want none", got)
+		l.exchange(tt.client, m)
+		q := new(question)
+		got := testing.AllocsPerRun(100, func() {
+			if reply, err := l.answer(t.Context(), q, raw, tt.client, 0); err != nil || len(reply) == 0 {
+				t.Fatal(reply, err)
+			}
+		})
+		if got > 0 {
+			t.Errorf("%v allocations for an answer that is %s, want none", got, tt.what)
+		}
 	}
 }
