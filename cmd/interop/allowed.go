@@ -107,6 +107,10 @@ func ofAnswers() []allowed {
 			"address hints are taken out of HTTPS and SVCB records, and with them records that insist on hints: who follows hints goes round DNS (RFC 9460 section 7.3 has A and AAAA asked for beside)"},
 		{"authority", func(_ question, ours, theirs reply) bool { return len(theirs.msg.Ns) == 0 && ownSOA(ours.msg) },
 			"where addresses were taken out, or the server gave no SOA record, one of our own bounds how long \"no\" is kept (RFC 2308 section 5); unbound gives none"},
+		{"answer", func(_ question, ours, theirs reply) bool {
+			return ours.msg.Truncated && theirs.msg.Truncated && len(ours.msg.Answer) == 0
+		},
+			"a truncated answer holds no records, since nobody may use them (RFC 2181 section 9); unbound gives sets that fit, such as the alias alone"},
 		{"rcode answer authority", func(_ question, ours, theirs reply) bool {
 			return failing(ours, dns.RcodeServerFailure) && aliases(theirs.msg) > 11
 		},

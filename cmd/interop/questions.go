@@ -182,6 +182,10 @@ func (g *generator) sizes() {
 		g.over("tcp", "text", name+"."+domain, dns.TypeTXT)
 		g.over("tcp", "text", name+"."+domain, dns.TypeTXT, g.offer(0))
 	}
+	for _, offered := range []uint16{0, 512, 1000, 1232} {
+		g.add("many addresses", "crowd."+domain, dns.TypeA, g.offer(offered))
+		g.add("many addresses", "aliascrowd."+domain, dns.TypeA, g.offer(offered))
+	}
 	for _, offered := range []uint16{0, 1, 511, 512, 1232, 65535} {
 		g.add("offered size", "many."+domain, dns.TypeA, g.offer(offered))
 	}

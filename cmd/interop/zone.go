@@ -59,6 +59,7 @@ sip                     A 198.51.100.5
 naptr                   NAPTR 100 10 "u" "E2U+sip" "!^.*$!sip:a@b!" .
 alias                   CNAME www
 alias2                  CNAME alias
+aliascrowd              CNAME crowd
 aliasnowhere            CNAME nowhere
 aliasnodata             CNAME four
 aliaswild               CNAME x.wild
@@ -138,6 +139,9 @@ $ORIGIN in-addr.arpa.
 2.100.51.198            PTR www.interop.example.
 `
 
+// crowd is how many addresses a name has that needs more than 512 octets.
+const crowd = 60
+
 // bigTexts are names with so many octets of text.
 func bigTexts() map[string]int {
 	return map[string]int{"big500": 500, "big1100": 1100, "big1300": 1300, "big4000": 4000, "big16000": 16000, "big60000": 60000}
@@ -154,6 +158,9 @@ func newZone() (zone, error) {
 	}
 	if err := parser.Err(); err != nil {
 		return nil, fmt.Errorf("reading the zone: %w", err)
+	}
+	for i := range crowd {
+		z.add(&dns.A{Hdr: dns.RR_Header{Name: "crowd." + domain, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 3600}, A: []byte{203, 0, 113, byte(i)}})
 	}
 	for name, size := range bigTexts() {
 		for n := 0; size > 0; n++ {
