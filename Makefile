@@ -59,6 +59,7 @@ endif
 	$(GO) test $(RACE) ./cmd/fairlead # by itself: what others load the machine with looks like a slow daemon
 	$(GO) test -tags router,tiny -run Tiny ./openwrt/config # what the other tests do not build
 	$(GO) test -tags quic -run QUIC ./openwrt/config
+	$(GO) test -tags quic -run OverQUICIs ./cmd/fairlead
 	$(GO) test $(RACE) -tags quic ./dnsrouter/upstream
 	$(GO) test -tags quic -run '^$$' -fuzz FuzzUnframed -fuzztime $(SHORTFUZZ) ./dnsrouter/upstream
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SHORTFUZZ)
@@ -66,7 +67,7 @@ endif
 check:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt would change: $$unformatted"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags quic ./dnsrouter/upstream ./openwrt/config
+	$(GO) vet -tags quic ./dnsrouter/upstream ./openwrt/config ./cmd/fairlead
 
 # Every fuzz target of every package in turn. Minimizing is bounded, because it
 # would otherwise take a minute for each interesting input.
