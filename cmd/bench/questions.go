@@ -39,6 +39,9 @@ const (
 	// newAddrs is how many addresses a run makes known, so that all rounds together
 	// stay below what fairlead remembers.
 	newAddrs = 1000
+	// newFakes is how many names a run makes known: there are 131,072 fake addresses
+	// for all rounds, the disturbed ones included.
+	newFakes = 6000
 	// enough is more names than are asked for in the time of a run.
 	enough = 200_000
 )
@@ -59,7 +62,7 @@ func (s *street) questions() ([]measure, error) {
 		cached, fake, s.first(),
 		s.once("DNS, missed", servers, "k0000000.domestic.example", enough),
 		s.once("DNS, missed, new address", s.tellers(), "f0000000.domestic.example", newAddrs),
-		s.once("DNS, fake, new name", ours, "n0000000.foreign.example", enough),
+		s.once("DNS, fake, new name", ours, "n0000000.foreign.example", newFakes),
 	}, nil
 }
 
