@@ -68,7 +68,9 @@ func (h *house) startNftset() (*lab.Daemon, error) {
 	return h.startDnsmasq(nftsetPort, "--nftset=/domestic.example/4#inet#bench#known")
 }
 
-func (h *house) dnsmasq(port uint16) netip.AddrPort { return netip.AddrPortFrom(h.At.RouterLAN.V4, port) }
+func (h *house) dnsmasq(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(h.At.RouterLAN.V4, port)
+}
 
 // awaitDNS asks a server until it answers.
 func (h *house) awaitDNS(ctx context.Context, server netip.AddrPort) error {
