@@ -102,13 +102,14 @@ func TestLeak_L25_AddressesOfThisNetworkAreNotLookedUpElsewhere(t *testing.T) {
 		act: func(p *probe) {
 			for _, name := range []string{
 				"1.0.0.10.in-addr.arpa", "11.77.168.192.in-addr.arpa", "1.1.16.172.in-addr.arpa", "1.1.64.100.in-addr.arpa",
-				"1.1.254.169.in-addr.arpa", "5.0.18.198.in-addr.arpa", "168.192.in-addr.arpa",
+				"1.1.254.169.in-addr.arpa", "5.0.18.198.in-addr.arpa", "lb._dns-sd._udp.0.77.168.192.in-addr.arpa",
 				reverse6("fe80::1"), reverse6("fd00::1"), reverse6("2001:2::5"),
 			} {
 				for _, client := range []string{"laptop", "tv"} {
 					p.rcode(p.ask(client, name, lab.TypePTR), lab.NXDomain)
 				}
 			}
+			p.rcode(p.ask("tv", "168.192.in-addr.arpa", lab.TypePTR), lab.NoError) // a network has no name, but there may be names under it
 			for _, name := range []string{"1.0.0.127.in-addr.arpa", reverse6("::1"), reverse6(p.At.RouterLAN.V6.String())} {
 				p.ask("tv", name, lab.TypePTR) // the router's hosts file may have names for these
 			}
