@@ -17,7 +17,8 @@ const busPath = "/var/run/rootlab.sock"
 // maxMessage bounds a line on the bus.
 const maxMessage = 1 << 20
 
-// request asks for a method of the object service, for its notifications, or,
+// request asks for a method of the object service, for its notifications, for a
+// reload of the network, or,
 // which only tests do, for a program to be run in the router.
 type request struct {
 	Method string          `json:"method,omitempty"`
@@ -51,10 +52,13 @@ func call(path string, r request) (reply, error) {
 	return a, nil
 }
 
-// ubus is the program of that name: `call service METHOD [JSON]` and
-// `subscribe service`.
-func ubus(args []string) error {
+// ubusCommand is the program ubus: `call service METHOD [JSON]`,
+// `call network reload` and `subscribe service`.
+func ubusCommand(args []string) error {
 	switch {
+	case len(args) == 3 && args[0] == "call" && args[1] == "network" && args[2] == "reload":
+		_, err := call(busPath, request{Method: "network.reload"})
+		return err
 	case len(args) >= 3 && args[0] == "call" && args[1] == "service":
 		data := "{}"
 		if len(args) > 3 {

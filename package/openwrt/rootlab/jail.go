@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/openwrt/ubus"
 )
 
 // jailArgs is the command line that procd gives ujail.
@@ -61,7 +63,8 @@ func parseCell(args []string) (cell, error) {
 			c.Proc = true
 		case "-s":
 			c.Sys = true
-		case "-u": // the stand-in of procd does not speak ubus: there is no socket to show
+		case "-u":
+			c.Mounts[filepath.Dir(ubus.Socket)] = false
 		case "--":
 			c.Command = args
 			c.Mounts[args[0]] = false

@@ -1,5 +1,5 @@
 // Command rootlab stands in for the programs of OpenWrt that a package meets:
-// procd, ubus, uci, ujail, opkg, fw4 and flock, each by its own name. They do
+// procd, ubus, netifd, uci, ujail, opkg, apk, fw4 and flock, each by its own name. They do
 // what fairlead's package relies on, as the originals do it, and no more; what
 // they do not know they refuse.
 package main
@@ -16,7 +16,7 @@ import (
 func main() {
 	name, args := filepath.Base(os.Args[0]), os.Args[1:]
 	run, ok := map[string]func([]string) error{
-		"procd": procd, "ubus": ubus, "uci": uciCommand, "ujail": ujail, jailed: jailedCommand, "opkg": opkg, "fw4": fw4, "flock": flock,
+		"procd": procd, "ubus": ubusCommand, "uci": uciCommand, "ujail": ujail, jailed: jailedCommand, "opkg": opkg, "apk": apk, "fw4": fw4, "flock": flock,
 	}[name]
 	if !ok {
 		run = func([]string) error { return errors.New("there is no such program to stand in for") }

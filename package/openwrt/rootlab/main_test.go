@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -28,10 +29,18 @@ const patience = 20 * time.Second
 
 // programs are what the routers of these tests are made of.
 type programs struct {
-	dir     string // of fairlead, rootlab and the package
+	dir       string // of fairlead, rootlab and the packages
+	now, next release
+	busybox   string
+	dnsmasq   string
+	libraries []string // of dnsmasq
+}
+
+// release is a version of our package.
+type release struct {
+	version string
 	ipk     string
-	busybox string
-	dnsmasq string
+	tree    string // what `make apk` lays out
 }
 
 // built is made once, by the first test that needs it.
@@ -64,34 +73,63 @@ func buildTools() (p programs, err error) {
 	if p.dir, err = os.MkdirTemp("", "rootlab"); err != nil {
 		return p, err
 	}
+	if p.libraries, err = librariesOf(p.dnsmasq); err != nil {
+		return p, err
+	}
 	module, err := filepath.Abs("../../..")
 	if err != nil {
 		return p, err
 	}
 	bin := filepath.Join(p.dir, "bin")
-	if err := run(module, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=0.1.0-test", "-o", bin+"/",
-		"./cmd/fairlead", "./cmd/mkpkg", "./package/openwrt/rootlab"); err != nil {
+	if err := run(module, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", bin+"/", "./cmd/mkpkg", "./package/openwrt/rootlab"); err != nil {
 		return p, err
 	}
-	// mkpkg looks for what it packs from the root of the module.
-	if err := os.Symlink(filepath.Join(module, "package"), filepath.Join(p.dir, "package")); err != nil {
-		return p, err
+	if p.now, err = p.release(module, "0.1.0"); err == nil {
+		p.next, err = p.release(module, "0.2.0")
 	}
-	if err := os.Link(filepath.Join(bin, "fairlead"), filepath.Join(bin, "fairlead-linux-amd64")); err != nil {
-		return p, err
+	return p, err
+}
+
+// release makes the packages of a version, in a directory of its own from which
+// mkpkg reads what it packs.
+func (p programs) release(module, version string) (release, error) {
+	r := release{version: version + "-test"}
+	dir := filepath.Join(p.dir, version)
+	bin := filepath.Join(dir, "bin")
+	if err := run(module, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version="+r.version, "-o", bin+"/fairlead-linux-amd64", "./cmd/fairlead"); err != nil {
+		return r, err
 	}
 	if err := os.WriteFile(filepath.Join(bin, "fairlead-tiny-linux-amd64"), []byte("not installed here"), 0o755); err != nil {
-		return p, err
+		return r, err
 	}
-	if err := run(p.dir, filepath.Join(bin, "mkpkg"), "ipk", "x86_64"); err != nil {
-		return p, err
+	if err := os.CopyFS(filepath.Join(dir, "package/openwrt"), os.DirFS(filepath.Join(module, "package/openwrt"))); err != nil {
+		return r, err
 	}
-	found, err := filepath.Glob(filepath.Join(bin, "ipk", "fairlead_*_x86_64.ipk"))
-	if err != nil || len(found) != 1 {
-		return p, fmt.Errorf("mkpkg made the packages %v, want one of fairlead", found)
+	feed := filepath.Join(dir, "package/openwrt/Makefile")
+	text, err := os.ReadFile(feed)
+	if err != nil {
+		return r, err
 	}
-	p.ipk = found[0]
-	return p, nil
+	if err := os.WriteFile(feed, regexp.MustCompile(`(?m)^PKG_VERSION:=.*$`).ReplaceAll(text, []byte("PKG_VERSION:="+version)), 0o644); err != nil {
+		return r, err
+	}
+	for _, kind := range []string{"ipk", "apk"} {
+		if err := run(dir, filepath.Join(p.dir, "bin/mkpkg"), kind, "x86_64"); err != nil {
+			return r, err
+		}
+	}
+	r.ipk = filepath.Join(bin, "ipk/fairlead_"+version+"-r1_x86_64.ipk")
+	r.tree = filepath.Join(bin, "apk/amd64/fairlead")
+	return r, nil
+}
+
+// librariesOf are the files that a program is loaded with, by ldd(1).
+func librariesOf(program string) ([]string, error) {
+	out, err := exec.Command("ldd", program).Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking for the libraries of %s: %w", program, err)
+	}
+	return regexp.MustCompile(`/\S+`).FindAllString(string(out), -1), nil
 }
 
 // needs skips a test whose router has nothing to be made of. CI has to have it.

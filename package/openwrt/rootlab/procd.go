@@ -14,12 +14,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/openwrt/ubus/ubustest"
 )
 
 // manager is procd: services with their instances, triggers and data.
 type manager struct {
 	second time.Duration // how long a second of `respawn` takes
 	log    *os.File
+	ubus   *ubustest.Server
 
 	mu          sync.Mutex // guards the fields below
 	services    map[string]*service
@@ -45,6 +48,9 @@ func procd(args []string) error {
 	}
 	m := &manager{second: *second, log: log, services: map[string]*service{}, subscribers: map[chan string]bool{}, late: map[string]bool{}}
 	if err := m.serveLog(); err != nil {
+		return err
+	}
+	if err := m.serveUbus(); err != nil {
 		return err
 	}
 	l, err := net.Listen("unix", busPath)
@@ -97,6 +103,8 @@ func (m *manager) converse(c net.Conn) {
 	case r.Method == "subscribe":
 		m.notifyTo(c)
 		return
+	case r.Method == "network.reload":
+		m.reloadNetwork()
 	default:
 		data, err := m.handle(r.Method, r.Data)
 		if a.Data = data; err != nil {
@@ -191,6 +199,14 @@ func enterRoot(root string) error {
 		if err := bindFile(dev, root+dev, 0); err != nil {
 			return err
 		}
+	}
+	// All of /tmp is in memory on a router; here it is what dnsmasq reads.
+	confdir := root + "/tmp/dnsmasq.cfg01411c.d"
+	if err := os.MkdirAll(confdir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", confdir, "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("mounting %s: %w", confdir, err)
 	}
 	if err := unix.Chroot(root); err != nil {
 		return err

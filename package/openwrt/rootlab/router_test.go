@@ -50,8 +50,8 @@ func bootWith(t *testing.T, second time.Duration) *router {
 	})
 	ok(t, r.makeRoot())
 	r.startProcd(second)
-	r.startDnsmasq()
-	r.sh("/etc/init.d/firewall enable; /etc/init.d/firewall start; reload_config")
+	r.sh("for name in rpcd dnsmasq firewall network; do service $name enable; service $name start; done; reload_config")
+	until(t, "dnsmasq serves", func() bool { return strings.Contains(r.read("/tmp/log"), "started, version") })
 	return r
 }
 
@@ -66,7 +66,7 @@ func (r *router) makeRoot() error {
 	if err := os.CopyFS(r.root, os.DirFS("root")); err != nil {
 		return err
 	}
-	for _, script := range []string{"etc/rc.common", "etc/init.d/firewall", "sbin/reload_config"} {
+	for _, script := range []string{"etc/rc.common", "etc/init.d/firewall", "etc/init.d/dnsmasq", "etc/init.d/network", "etc/init.d/rpcd", "sbin/reload_config", "sbin/service"} {
 		if err := os.Chmod(filepath.Join(r.root, script), 0o755); err != nil {
 			return err
 		}
@@ -99,16 +99,28 @@ func (r *router) addPrograms() error {
 	for _, name := range append(strings.Fields(string(applets)), "ash") {
 		os.Symlink("busybox", filepath.Join(r.root, "bin", name)) // ash may be there twice
 	}
-	for _, name := range []string{"procd", "ubus", "uci", "ujail", "opkg", "fw4", "flock"} {
+	for _, name := range []string{"procd", "ubus", "uci", "ujail", "opkg", "apk", "fw4", "flock"} {
 		if err := link(filepath.Join(r.dir, "bin/rootlab"), filepath.Join(r.root, "sbin", name)); err != nil {
 			return err
 		}
 	}
-	return nil
+	for _, file := range r.libraries {
+		if err := os.MkdirAll(filepath.Join(r.root, filepath.Dir(file)), 0o755); err != nil {
+			return err
+		}
+		if err := link(file, filepath.Join(r.root, file)); err != nil {
+			return err
+		}
+	}
+	return link(r.dnsmasq, filepath.Join(r.root, "usr/sbin/dnsmasq"))
 }
 
 // link shares a file with the root, or copies it there from another file system.
 func link(from, to string) error {
+	from, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return err
+	}
 	if os.Link(from, to) == nil {
 		return nil
 	}
@@ -140,22 +152,6 @@ func (r *router) startProcd(second time.Duration) {
 
 func (r *router) bus() string { return filepath.Join(r.root, "tmp/run/rootlab.sock") }
 
-// startDnsmasq runs Debian's dnsmasq in the router's network with OpenWrt's usual
-// settings; it is not in the root because of its libraries.
-func (r *router) startDnsmasq() {
-	r.t.Helper()
-	conf := filepath.Join(r.Dir, "dnsmasq.conf")
-	ok(r.t, os.WriteFile(conf, []byte(strings.Join([]string{
-		"bind-dynamic", "localise-queries", "domain=lan", "local=/lan/", "expand-hosts", "no-hosts", "interface=" + lab.LAN,
-		"dhcp-range=192.168.77.100,192.168.77.150,12h", "dhcp-authoritative", "no-ping",
-		"dhcp-leasefile=" + filepath.Join(r.root, "tmp/dhcp.leases"),
-		"resolv-file=" + filepath.Join(r.root, "tmp/resolv.conf.d/resolv.conf.auto"),
-	}, "\n")), 0o644))
-	d, err := r.Run(exec.Command(r.dnsmasq, "--no-daemon", "--conf-file="+conf))
-	ok(r.t, err)
-	ok(r.t, d.WaitLog(r.ctx(), "started, version"))
-}
-
 func (r *router) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	r.t.Cleanup(cancel)
@@ -183,12 +179,21 @@ func (r *router) try(script string, env ...string) (output string, code int) {
 }
 
 // install installs our package as a user does.
-func (r *router) install() {
+func (r *router) install() { r.t.Helper(); r.opkg(r.now) }
+
+func (r *router) opkg(of release) {
 	r.t.Helper()
-	text, err := os.ReadFile(r.ipk)
+	text, err := os.ReadFile(of.ipk)
 	ok(r.t, err)
 	ok(r.t, os.WriteFile(filepath.Join(r.root, "tmp/fairlead.ipk"), text, 0o644))
 	r.sh("opkg install /tmp/fairlead.ipk && rm /tmp/fairlead.ipk")
+}
+
+// apk does the same with the other package manager.
+func (r *router) apk(of release) {
+	r.t.Helper()
+	ok(r.t, os.CopyFS(filepath.Join(r.root, "tmp/apk/fairlead"), os.DirFS(of.tree)))
+	r.sh("apk add /tmp/apk/fairlead && rm -r /tmp/apk")
 }
 
 // configure writes the lab's usual configuration, in OpenWrt's places.

@@ -54,11 +54,12 @@ config_foreach() {
 user_exists() { grep -qs "^$1:" /etc/passwd; }
 group_exists() { grep -qs "^$1:" /etc/group; }
 
-# add_group_and_user makes who a package requires: name[=id]:group[=id].
+# add_group_and_user makes who a package requires: name[=id]:group[=id]. Scripts
+# of apk name the package by a variable.
 add_group_and_user() {
 	local user group id=32768
 	IFS=: read -r user group <<-EOT
-		$(sed -n 's/^Require-User: *//p' "/usr/lib/opkg/info/$1.control")
+		$(cat "/lib/apk/packages/${pkgname:-$1}.rusers" 2>/dev/null || sed -n 's/^Require-User: *//p' "/usr/lib/opkg/info/$1.control")
 	EOT
 	[ -n "$user" ] || return 0
 	while grep -q ":$id:" /etc/passwd /etc/group; do id=$((id + 1)); done
@@ -70,8 +71,9 @@ add_group_and_user() {
 }
 
 default_postinst() {
-	local name=$(basename "${1%.*}") file ret=0
+	local name=${pkgname:-$(basename "${1%.*}")} file ret=0
 	local files=/usr/lib/opkg/info/$name.list
+	[ ! -f "/lib/apk/packages/$name.list" ] || files=/lib/apk/packages/$name.list
 	add_group_and_user "$name"
 	for file in $(grep -s '^/etc/uci-defaults/' "$files"); do
 		(cd "$(dirname "$file")" && . "$file") && rm -f "$file"
