@@ -154,7 +154,7 @@ func users() map[string][]string {
 		"github.com/google/nftables":     {"nft"},
 		"github.com/quic-go/quic-go":     {"dnsrouter/upstream"},
 		"github.com/mdlayher/netlink":    {"nft", "nft/route"},
-		"github.com/vishvananda/netlink": {"nft/route", "gateway/device"},
+		"github.com/vishvananda/netlink": {"nft/route"},
 		"go4.org/netipx":                 {"nft"},
 	}
 }

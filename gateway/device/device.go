@@ -113,7 +113,7 @@ func (t *Table) follow(ctx context.Context) error {
 		return err
 	}
 	for ctx.Err() == nil {
-		some, err := receive(events)
+		some, err := events.Receive()
 		if err != nil {
 			return fmt.Errorf("receiving events of neighbours: %w", err)
 		}

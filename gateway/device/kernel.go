@@ -2,18 +2,12 @@ package device
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"iter"
 	"net/netip"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
-
-// The neighbour table is read by the layer beneath the library's own functions:
-// those come with a reader for each kind of interface that Linux has, which takes
-// a tenth of a megabyte of flash.
 
 // ndmsg is struct ndmsg of linux/neighbour.h, and what messages about neighbours
 // begin with.
@@ -26,11 +20,8 @@ type ndmsg struct {
 
 const sizeofNdmsg = 12
 
-// Len is what a request needs to know of its parts.
-func (m ndmsg) Len() int { return sizeofNdmsg }
-
-// Serialize writes it in the byte order of this machine.
-func (m ndmsg) Serialize() []byte {
+// bytes are in the byte order of this machine.
+func (m ndmsg) bytes() []byte {
 	b := make([]byte, sizeofNdmsg)
 	b[0], b[10] = m.family, m.flags
 	binary.NativeEndian.PutUint32(b[4:], uint32(m.link))
@@ -71,8 +62,7 @@ func parse(kind uint16, msg []byte) (e entry, ok bool) {
 }
 
 // attributes gives types and values of the attributes of a message (netlink(7)), as
-// far as they are whole. The library's reader panics when the last one lacks its
-// padding.
+// far as they are whole.
 func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= unix.SizeofRtAttr {
@@ -86,11 +76,16 @@ func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	}
 }
 
+// attribute adds one to a message. Addresses need no padding.
+func attribute(b []byte, kind uint16, value []byte) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(value)))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	return append(b, value...)
+}
+
 // listEntries gives the whole neighbour table.
 func listEntries() ([]entry, error) {
-	request := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
-	request.AddData(ndmsg{})
-	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+	answers, err := ask(unix.RTM_GETNEIGH, unix.NLM_F_DUMP, ndmsg{}.bytes())
 	var all []entry
 	for _, msg := range answers {
 		if e, ok := parse(unix.RTM_NEWNEIGH, msg); ok {
@@ -103,10 +98,8 @@ func listEntries() ([]entry, error) {
 // entryOf gets one entry of the neighbour table (RTM_GETNEIGH without a dump,
 // since Linux 5.0).
 func entryOf(link int, addr netip.Addr) (entry, error) {
-	request := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
-	request.AddData(ndmsg{family: familyOf(addr), link: link})
-	request.AddData(nl.NewRtAttr(unix.NDA_DST, addr.AsSlice()))
-	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+	question := ndmsg{family: familyOf(addr), link: link}
+	answers, err := ask(unix.RTM_GETNEIGH, 0, attribute(question.bytes(), unix.NDA_DST, addr.AsSlice()))
 	if err != nil {
 		return entry{}, err
 	}
@@ -123,22 +116,17 @@ func entryOf(link int, addr netip.Addr) (entry, error) {
 // solicit makes the kernel resolve an address as if a packet were to be sent
 // there (linux/neighbour.h, NTF_USE).
 func solicit(link int, addr netip.Addr) error {
-	request := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-	request.AddData(ndmsg{family: familyOf(addr), link: link, flags: unix.NTF_USE})
-	request.AddData(nl.NewRtAttr(unix.NDA_DST, addr.AsSlice()))
-	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
+	wanted := ndmsg{family: familyOf(addr), link: link, flags: unix.NTF_USE}
+	_, err := ask(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK, attribute(wanted.bytes(), unix.NDA_DST, addr.AsSlice()))
 	return err
 }
 
 // routedTo is the interface through which addr is reached, 0 if by none, and
 // whether it is reached without another router.
 func routedTo(addr netip.Addr) (link int, direct bool) {
-	request := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
-	question := nl.RtMsg{}
-	question.Family, question.Dst_len = familyOf(addr), uint8(addr.BitLen())
-	request.AddData(&question)
-	request.AddData(nl.NewRtAttr(unix.RTA_DST, addr.AsSlice()))
-	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+	question := make([]byte, unix.SizeofRtMsg) // struct rtmsg: family, length of the destination
+	question[0], question[1] = familyOf(addr), byte(addr.BitLen())
+	answers, err := ask(unix.RTM_GETROUTE, 0, attribute(question, unix.RTA_DST, addr.AsSlice()))
 	if err != nil || len(answers) == 0 || len(answers[0]) < unix.SizeofRtMsg {
 		return 0, false
 	}
@@ -157,50 +145,13 @@ func routedTo(addr netip.Addr) (link int, direct bool) {
 // hasNeighbours tells that an interface's hosts have hardware addresses that can
 // be asked for.
 func hasNeighbours(link int) bool {
-	request := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
-	question := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	question.Index = int32(link)
-	request.AddData(question)
-	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	question := make([]byte, unix.SizeofIfInfomsg) // struct ifinfomsg: index at 4, flags at 8
+	binary.NativeEndian.PutUint32(question[4:], uint32(link))
+	answers, err := ask(unix.RTM_GETLINK, 0, question)
 	if err != nil || len(answers) == 0 || len(answers[0]) < unix.SizeofIfInfomsg {
 		return false
 	}
-	return nl.DeserializeIfInfomsg(answers[0]).Flags&(unix.IFF_NOARP|unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT) == 0
-}
-
-// subscribe gives each event of the neighbour table to tell, until receiving
-// fails: the kernel drops events when nobody reads in time. Close ends it.
-func subscribe() (*nl.NetlinkSocket, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_NEIGH)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.SetReceiveBufferSize(receiveBuffer, false); err != nil {
-		s.Close()
-		return nil, err
-	}
-	return s, nil
-}
-
-// receive gives the next events.
-func receive(s *nl.NetlinkSocket) ([]entry, error) {
-	messages, from, err := s.Receive()
-	if err != nil {
-		return nil, err
-	}
-	if from.Pid != nl.PidKernel {
-		return nil, nil // anybody may send to a netlink socket
-	}
-	var all []entry
-	for _, m := range messages {
-		if m.Header.Type == unix.NLMSG_ERROR {
-			return nil, errors.New("the kernel tells of an error")
-		}
-		if e, ok := parse(m.Header.Type, m.Data); ok {
-			all = append(all, e)
-		}
-	}
-	return all, nil
+	return binary.NativeEndian.Uint32(answers[0][8:])&(unix.IFF_NOARP|unix.IFF_LOOPBACK|unix.IFF_POINTOPOINT) == 0
 }
 
 func familyOf(addr netip.Addr) byte {

@@ -11,7 +11,7 @@ import (
 
 // neighbourOf is what the kernel says of one that is reachable.
 func neighbourOf(addr, mac []byte) []byte {
-	b := ndmsg{family: unix.AF_INET, link: 3, state: unix.NUD_REACHABLE}.Serialize()
+	b := ndmsg{family: unix.AF_INET, link: 3, state: unix.NUD_REACHABLE}.bytes()
 	for kind, value := range map[uint16][]byte{unix.NDA_DST: addr, unix.NDA_LLADDR: mac} {
 		length := 4 + len(value)
 		b = binary.NativeEndian.AppendUint16(b, uint16(length))
@@ -24,8 +24,8 @@ func neighbourOf(addr, mac []byte) []byte {
 
 func FuzzNeighbours(f *testing.F) {
 	f.Add(uint16(unix.RTM_NEWNEIGH), neighbourOf([]byte{10, 0, 0, 1}, []byte{2, 0, 0, 0, 0, 1}))
-	f.Add(uint16(unix.RTM_DELNEIGH), ndmsg{}.Serialize())
-	f.Add(uint16(unix.RTM_NEWNEIGH), append(ndmsg{}.Serialize(), "\n\x0000000000"...)) // the padding is missing
+	f.Add(uint16(unix.RTM_DELNEIGH), ndmsg{}.bytes())
+	f.Add(uint16(unix.RTM_NEWNEIGH), append(ndmsg{}.bytes(), "\n\x0000000000"...)) // the padding is missing
 	f.Fuzz(func(t *testing.T, kind uint16, msg []byte) {
 		if e, ok := parse(kind, msg); ok && !e.addr.IsValid() {
 			t.Errorf("parse = %+v, want an address in whatever is good", e)
@@ -34,7 +34,7 @@ func FuzzNeighbours(f *testing.F) {
 }
 
 func TestANeighbourOfTheBridgeIsNone(t *testing.T) {
-	if e, ok := parse(unix.RTM_NEWNEIGH, ndmsg{family: unix.AF_BRIDGE, link: 3}.Serialize()); ok {
+	if e, ok := parse(unix.RTM_NEWNEIGH, ndmsg{family: unix.AF_BRIDGE, link: 3}.bytes()); ok {
 		t.Errorf("an entry without an address is read as %+v, want it passed over", e)
 	}
 }
