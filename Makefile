@@ -36,8 +36,9 @@ COLD := net/http net/http/... vendor/... github.com/vishvananda/... github.com/g
 HOT := $(foreach p,nistec/fiat edwards25519/field aes/... bigmod,crypto/internal/fips140/$(p))
 ROUTER := -tags router$(addprefix $(comma),$(TAGS)) $(foreach p,$(COLD),-gcflags=$(p)=-l) $(foreach p,$(HOT),-gcflags=$(p)=)
 
-# The tiny variant has no HTTPS, nor the HTTP that it would need.
-TINY := $(ROUTER) -tags router,tiny
+# The tiny variant has no HTTPS, nor the HTTP that it would need. Where flash is that
+# short, packets may pass through functions that are not copied, too.
+TINY := $(ROUTER) -tags router,tiny -gcflags=$(MODULE)/...=-l
 
 # The race detector needs a C compiler.
 RACE := $(shell $(GO) list -race runtime >/dev/null 2>&1 && echo -race)

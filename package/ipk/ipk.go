@@ -5,9 +5,10 @@ package ipk
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path"
 	"strings"
 
@@ -163,24 +164,19 @@ func control(p payload.Package, installed int) []byte {
 	return b.Bytes()
 }
 
-// pack ends an archive and compresses it as `gzip -n -9` does: no name and no
-// time in it.
+// pack ends an archive and compresses it with the program that ipkg-build calls.
+// Go's own compression is as good for opkg, but 1.5 % longer.
 func (a *archive) pack() (Data, error) {
 	plain, err := a.bytes()
 	if err != nil {
 		return Data{}, err
 	}
-	var packed bytes.Buffer
-	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	gzip := exec.Command("gzip", "-n", "-9")         // -n: neither name nor time
+	gzip.Env = []string{"PATH=" + os.Getenv("PATH")} // GZIP could have options
+	gzip.Stdin = bytes.NewReader(plain)
+	packed, err := gzip.Output()
 	if err != nil {
-		return Data{}, err
+		return Data{}, fmt.Errorf("running gzip: %w", err)
 	}
-	w.OS = 3 // Unix, RFC 1952 section 2.3.1
-	if _, err := w.Write(plain); err != nil {
-		return Data{}, err
-	}
-	if err := w.Close(); err != nil {
-		return Data{}, err
-	}
-	return Data{len(plain), packed.Bytes()}, nil
+	return Data{len(plain), packed}, nil
 }

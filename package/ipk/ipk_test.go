@@ -192,7 +192,7 @@ Description:  Carries cars.
 	}
 }
 
-// The referee is the tar that ipkg-build calls.
+// The referees are the programs that ipkg-build calls.
 func TestTheFilesAreArchivedByteForByteAsGNUTarDoes(t *testing.T) {
 	p := example()
 	dir := t.TempDir()
@@ -209,9 +209,18 @@ func TestTheFilesAreArchivedByteForByteAsGNUTarDoes(t *testing.T) {
 	if err != nil {
 		t.Fatalf("running tar: %v", err)
 	}
-	got := gunzip(t, part(t, unpack(t, write(t, p)), "./data.tar.gz"))
-	if !bytes.Equal(got, want) {
+	packed := part(t, unpack(t, write(t, p)), "./data.tar.gz")
+	if got := gunzip(t, packed); !bytes.Equal(got, want) {
 		t.Errorf("the archive of %d bytes is not that of tar, which has %d", len(got), len(want))
+	}
+	gzip := exec.Command("gzip", "-n", "-9", "-")
+	gzip.Stdin = bytes.NewReader(want)
+	compressed, err := gzip.Output()
+	if err != nil {
+		t.Fatalf("running gzip: %v", err)
+	}
+	if !bytes.Equal(packed, compressed) {
+		t.Error("compressed it is not what gzip makes of tar's archive")
 	}
 }
 
