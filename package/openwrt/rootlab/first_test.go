@@ -25,25 +25,32 @@ func documented(t *testing.T) string {
 	return "uci set " + text
 }
 
-// guest is a device that joins the LAN and takes what DHCP gives it.
-func (r *router) guest() (c *lab.Client, dns netip.Addr) {
+// join adds a device to the LAN that has no address yet.
+func (r *router) join() *lab.Client {
 	r.t.Helper()
-	ns, err := nstest.New("guest")
+	ns, err := nstest.New("phone")
 	ok(r.t, err)
 	r.t.Cleanup(func() { ns.Close() })
 	ok(r.t, nstest.Veth(nstest.End{NS: ns, Dev: "eth0"}, nstest.End{NS: r.Router, Dev: "lan9"}))
 	ok(r.t, r.Router.Enslave("lan9", lab.LAN))
+	return &lab.Client{Name: "phone", NS: ns, Dev: "eth0"}
+}
+
+// lease has a device take what DHCP gives it, and gives the DNS server among that.
+func (r *router) lease(c *lab.Client) (dns netip.Addr) {
+	r.t.Helper()
 	script := filepath.Join(r.Dir, "udhcpc")
 	ok(r.t, os.WriteFile(script, []byte("#!"+r.busybox+` sh
 [ "$1" = bound ] || exit 0
+`+r.busybox+` ip addr flush dev "$interface"
 `+r.busybox+` ip addr add "$ip/$mask" dev "$interface"
 `+r.busybox+` ip route add default via "$router"
 echo "$dns" >`+script+`.dns
 `), 0o755))
 	var out strings.Builder
-	cmd := exec.Command(r.busybox, "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "8", "-T", "1", "-s", script)
+	cmd := exec.Command(r.busybox, "udhcpc", "-i", c.Dev, "-f", "-q", "-n", "-t", "8", "-T", "1", "-s", script)
 	cmd.Stdout, cmd.Stderr = &out, &out
-	ok(r.t, ns.Start(cmd))
+	ok(r.t, c.NS.Start(cmd))
 	if err := cmd.Wait(); err != nil {
 		r.t.Fatalf("udhcpc: %v\n%s", err, out.String())
 	}
@@ -51,7 +58,7 @@ echo "$dns" >`+script+`.dns
 	ok(r.t, err)
 	dns, err = netip.ParseAddr(strings.TrimSpace(string(text)))
 	ok(r.t, err)
-	return &lab.Client{Name: "guest", NS: ns, Dev: "eth0"}, dns
+	return dns
 }
 
 func TestTheFirstConfigurationOfThePageServesADeviceThatKnowsDHCPOnly(t *testing.T) {
@@ -62,7 +69,8 @@ func TestTheFirstConfigurationOfThePageServesADeviceThatKnowsDHCPOnly(t *testing
 	r.sh(documented(t))
 	r.daemon()
 	r.firewalled()
-	c, dns := r.guest()
+	c := r.join()
+	dns := r.lease(c)
 	if dns != r.At.RouterLAN.V4 {
 		t.Fatalf("DHCP names the DNS server %s, want the router", dns)
 	}
