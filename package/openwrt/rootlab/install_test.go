@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,38 +47,4 @@ func TestRemovedItLeavesTheRouterAsItWas(t *testing.T) {
 	ok(t, os.Remove(r.root+"/etc/config/fairlead"))
 	wantSame(t, "the files", r.files(), files)
 	wantSame(t, "the kernel", r.kernel(), kernel)
-}
-
-func TestAnUpgradeKeepsConfigurationFlowsOfTheKernelAndNames(t *testing.T) {
-	r := served(t, lab.Config{})
-	before := r.daemon()
-	laptop := r.Clients["laptop"]
-	address := func(name string) []netip.Addr {
-		answer, err := laptop.Lookup(r.ctx(), r.At.RouterLAN.V4, name, lab.TypeA, "udp")
-		ok(t, err)
-		return answer.Addrs
-	}
-	direct, err := laptop.DialTCP(r.ctx(), netip.AddrPortFrom(address("www.domestic.example")[0], lab.EchoPort))
-	ok(t, err)
-	defer direct.Close()
-	faked, config := address("www.foreign.example"), r.read("/etc/config/fairlead")
-	r.install()
-	if after := r.daemon(); after.Pid == before.Pid {
-		t.Error("the old process goes on, want the new version to run")
-	}
-	r.firewalled()
-	if got := address("www.foreign.example"); !slices.Equal(got, faked) {
-		t.Errorf("a name that was %v is now %v, want the same", faked, got)
-	}
-	if r.read("/etc/config/fairlead") != config {
-		t.Error("the configuration changed")
-	}
-	direct.SetDeadline(time.Now().Add(patience))
-	if _, err := direct.Write([]byte("hello\n")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := bufio.NewReader(direct).ReadString('\n'); err != nil {
-		t.Errorf("a flow that the kernel carries: %v, want it to go on", err)
-	}
-	r.wantNode("laptop")
 }
