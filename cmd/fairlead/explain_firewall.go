@@ -13,8 +13,12 @@ import (
 )
 
 // locate adds the interface that a device is behind, and what else the LAN knows
-// of it. Where only one is served, it is behind that.
+// of it. Where only one is served, it is behind that: an address that is on no
+// network of ours seems to be behind the WAN.
 func (g *generation) locate(d policy.Device, devices *device.Table) policy.Device {
+	if !slices.Contains(g.devices, d.Interface) {
+		d.Interface = ""
+	}
 	if seen, err := devices.All(); err == nil && d.Interface == "" && d.MAC != (policy.MAC{}) {
 		i := slices.IndexFunc(seen, func(s policy.Device) bool { return s.MAC == d.MAC && slices.Contains(g.devices, s.Interface) })
 		if i >= 0 {
@@ -59,8 +63,8 @@ func (x *explanation) askFirewall(g *generation, from policy.Device, s subject) 
 	if s.name != "" {
 		question := firewall.Flow{From: from, Family: versionOf(from.Addr), Proto: policy.UDP, Port: portDNS}
 		if a := f.Answers(w.place(g), question, time.Now()); a.Refused {
+			x.Answer, x.Upstream, x.why = "none", "", nil
 			x.refusedBy(a, "the firewall does not let the client ask this router")
-			x.Answer, x.Upstream = "none", ""
 			return
 		}
 	}

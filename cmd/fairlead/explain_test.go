@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/fairlead/fairlead/cmd/fairlead/lab"
 )
 
 // twoZones is a firewall whose LAN may do everything, up to rules behind it.
@@ -56,5 +58,16 @@ func TestExplainAsksTheFirewall(t *testing.T) {
 		if !strings.Contains(why, tt.because) || tt.because == "" && strings.Contains(why, "firewall") {
 			t.Errorf("%s: %s to %s, because %q, want it to say %q", tt.sentence, tt.who, tt.what, why, tt.because)
 		}
+	}
+}
+
+func TestWhoIsOnNoNetworkOfOursIsNotBehindTheWAN(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	h.configure(h.ConfigText(lab.Config{Default: "node"}))
+	h.writeBeside(t, "firewall", twoZones+lanToWAN)
+	out, errs, _ := h.command("explain", "--json", "--client", "10.9.8.7", "www.foreign.example")
+	var x explanation
+	if err := jsonInto(out, &x); err != nil || x.Path != "relay" {
+		t.Errorf("explain says path %q (%v, %s), want relay: somebody of the LAN is meant, who is not there yet", x.Path, err, errs)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -92,16 +93,42 @@ func TestTheFirstConfigurationOfThePageServesADeviceThatKnowsDHCPOnly(t *testing
 	}
 }
 
-func TestTheServiceHasCommandsOfItsOwn(t *testing.T) {
+// typed are the commands that the page has a user type after that.
+func typed(t *testing.T) (all []string) {
+	t.Helper()
+	page, err := os.ReadFile("../../../docs/openwrt.md")
+	ok(t, err)
+	_, rest, _ := strings.Cut(string(page), "## The first configuration")
+	text, _, _ := strings.Cut(rest, "\n## ")
+	for _, m := range regexp.MustCompile("`((?:service fairlead|fairlead|logread) [^`]+)`").FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+func TestTheCommandsOfThePageWork(t *testing.T) {
 	r := boot(t)
 	r.install()
-	r.configure(lab.Config{})
-	for command, want := range map[string]string{
-		"check": "is valid", "doctor": "", "explain --client 192.168.77.11 www.foreign.example": "node",
-	} {
-		out, _ := r.try("/etc/init.d/fairlead " + command + " 2>&1")
-		if !strings.Contains(out, want) || strings.Contains(out, "commands:") {
-			t.Errorf("service fairlead %s prints %q, want something with %q", command, out, want)
+	r.sh(documented(t))
+	r.daemon()
+	want := map[string]string{
+		"service fairlead check": "is valid", "service fairlead explain": "outbound  node", "service fairlead doctor": "",
+		"fairlead status": "flows now", "logread -e": "serving", "service fairlead support": "fairlead", "service fairlead reload": "",
+	}
+	for _, command := range typed(t) {
+		// BusyBox has an applet of the same name, which its shell prefers.
+		out, code := r.try(strings.Replace(command, "logread", "/sbin/logread", 1))
+		for begin, text := range want {
+			if !strings.HasPrefix(command, begin) {
+				continue
+			}
+			delete(want, begin)
+			if code != 0 || !strings.Contains(out, text) {
+				t.Errorf("`%s` exits %d and prints %q, want 0 and something with %q", command, code, out, text)
+			}
 		}
+	}
+	for begin := range want {
+		t.Errorf("the page does not tell of `%s`", begin)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,7 +168,7 @@ func (m *manager) start(in *instance) {
 		fmt.Fprintf(m.log, "procd: starting %s: %v\n", in.name, err)
 		return
 	}
-	go m.copyLog(in.name, cmd.Process.Pid, out)
+	go m.copyLog(filepath.Base(in.Command[0]), cmd.Process.Pid, out) // as procd calls it
 	in.process, in.began = cmd.Process, time.Now()
 	m.notify("instance.start", in)
 	go func() {

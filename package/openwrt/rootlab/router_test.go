@@ -66,7 +66,7 @@ func (r *router) makeRoot() error {
 	if err := os.CopyFS(r.root, os.DirFS("root")); err != nil {
 		return err
 	}
-	for _, script := range []string{"etc/rc.common", "etc/init.d/firewall", "etc/init.d/dnsmasq", "etc/init.d/network", "etc/init.d/rpcd", "sbin/reload_config", "sbin/service"} {
+	for _, script := range []string{"etc/rc.common", "etc/init.d/firewall", "etc/init.d/dnsmasq", "etc/init.d/network", "etc/init.d/rpcd", "sbin/reload_config", "sbin/service", "sbin/logread"} {
 		if err := os.Chmod(filepath.Join(r.root, script), 0o755); err != nil {
 			return err
 		}
