@@ -16,10 +16,6 @@ const (
 	// address past its TTL; removing it at once would have the next connection
 	// sniffed, which is slow, not wrong.
 	grace = 10 * time.Minute
-	// stretch is how much longer than needed an address stays, so that of many
-	// answers with one address, each a moment after the other, not every one
-	// is a transaction of the kernel's that all others wait for.
-	stretch = time.Minute
 	// maxAddrs bounds the addresses that are remembered. Beyond it new ones are
 	// not learned, so their flows are sniffed.
 	maxAddrs = 16384

@@ -57,7 +57,6 @@ var (
 	lanUp     = ubustest.Of("interface", "lan", "up", true, "l3_device", "br-lan.10", "proto", "static", "device", "br-lan.10")
 	guestDown = ubustest.Of("interface", "guest", "up", false, "proto", "static", "device", "br-guest")
 	vpnUp     = ubustest.Of("interface", "vpn", "up", true, "l3_device", "wg0", "proto", "wireguard")
-	vpnDown   = ubustest.Of("interface", "vpn", "up", false, "proto", "wireguard")
 )
 
 // uplinkUp is an uplink by PPPoE with its resolvers.

@@ -117,17 +117,6 @@ func (r *Response) Records(yield func(Record) bool) {
 	}
 }
 
-// MinTTL is the least TTL of answer and authority in seconds, 0 without records.
-func (r *Response) MinTTL() uint32 {
-	ttl, found := uint32(0), false
-	for rr := range r.Records {
-		if rr.Section != Additional && (!found || rr.TTL < ttl) {
-			ttl, found = rr.TTL, true
-		}
-	}
-	return ttl
-}
-
 // AppendAddrs appends the addresses of the A and AAAA records at the end of the
 // question's CNAME chain, unmapped; none if the chain is too long.
 func (r *Response) AppendAddrs(dst []netip.Addr) []netip.Addr {

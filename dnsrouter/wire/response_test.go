@@ -267,9 +267,6 @@ func TestAddressesAreThoseOfTheChainsEnd(t *testing.T) {
 	if got := r.AppendAddrs(nil); !slices.Equal(got, want) {
 		t.Errorf("AppendAddrs = %v, want %v", got, want)
 	}
-	if got, want := r.MinTTL(), uint32(5); got != want {
-		t.Errorf("MinTTL = %d, want %d", got, want)
-	}
 }
 
 func TestAResponseIsToTheQuestionOrRefused(t *testing.T) {

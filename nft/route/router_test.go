@@ -252,7 +252,7 @@ func TestWithTheDaemonDeadTheRoutersFlowsLeaveDirectly(t *testing.T) {
 		t.Errorf("the router's first flow is answered %q, want it to be direct", got)
 	}
 	w.sees("after the first flow", w.router, server4, "wan sees 203.0.113.1") // a datagram is not sent twice
-	l = w.listen()
+	w.listen()
 	w.isTaken("with the daemon back", server4, wan4)
 }
 

@@ -49,7 +49,18 @@ func row(o option) string {
 	case o.def != "":
 		def = "`" + o.def + "`"
 	}
-	return fmt.Sprintf("`%s` | %s | %s", name, o.describe(), def)
+	return fmt.Sprintf("`%s` | %s | %s", name, describe(o), def)
+}
+
+// describe says in words what values an option takes, as the documentation must.
+func describe(o option) string {
+	switch {
+	case o.max > 0:
+		return fmt.Sprintf("%d..%d", o.min, o.max)
+	case len(o.choices) > 0:
+		return "`" + strings.Join(o.choices, "` `") + "`"
+	}
+	return o.values
 }
 
 func TestTheDocumentationSaysWhatTheReaderAccepts(t *testing.T) {

@@ -1,10 +1,5 @@
 package config
 
-import (
-	"fmt"
-	"strings"
-)
-
 // sectionType is one type of section and all the options it takes. The reader,
 // the suggestions for typing errors and docs/configuration.md share this table.
 type sectionType struct {
@@ -24,17 +19,6 @@ type option struct {
 }
 
 const booleans = "boolean"
-
-// describe says in words what values an option takes, as the documentation does.
-func (o option) describe() string {
-	switch {
-	case o.max > 0:
-		return fmt.Sprintf("%d..%d", o.min, o.max)
-	case len(o.choices) > 0:
-		return "`" + strings.Join(o.choices, "` `") + "`"
-	}
-	return o.values
-}
 
 func text(name, values, def string) option { return option{name: name, values: values, def: def} }
 
