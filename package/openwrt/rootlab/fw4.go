@@ -43,9 +43,12 @@ func fw4(args []string) error {
 		chain.accept(append(chain.fromLAN(), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
 			equal(binaryutil.BigEndian.PutUint16(port)))...)
 	}
-	for _, proto := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
-		chain.add(append(chain.fromLAN(), &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equal([]byte{proto}),
-			&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH})...)
+	// handle_reject of fw4: a reset is not limited in number, as what ICMP says is.
+	for proto, refusal := range map[byte]*expr.Reject{
+		unix.IPPROTO_TCP: {Type: unix.NFT_REJECT_TCP_RST},
+		unix.IPPROTO_UDP: {Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH},
+	} {
+		chain.add(append(chain.fromLAN(), &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equal([]byte{proto}), refusal)...)
 	}
 	return chain.replace()
 }

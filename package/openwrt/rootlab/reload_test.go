@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,6 +133,24 @@ func TestEnabledIsHonouredByAReload(t *testing.T) {
 	wantSame(t, "the kernel", r.kernel(), kernel)
 	r.sh("uci set fairlead.main.enabled=1 && uci commit fairlead && reload_config")
 	r.daemon()
+	r.firewalled()
+	r.wantNode("laptop")
+}
+
+func TestUntilTheFirewallHasItsRuleFlowsAreRefusedAndDoNotLeave(t *testing.T) {
+	r := boot(t)
+	r.install()
+	r.configure(lab.Config{Default: "node"})
+	r.sh("mv /sbin/fw4 /sbin/late && service fairlead start")
+	r.daemon()
+	if leaks := r.outside(func() {
+		if _, err := r.Clients["laptop"].DialTCP(r.ctx(), netip.AddrPortFrom(r.At.Foreign.V4, 80)); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("a zone that rejects input answers a diverted flow with %v, want a refusal at once", err)
+		}
+	}); len(leaks) > 0 {
+		t.Errorf("%d packets left directly, want none: %s", len(leaks), leaks[0])
+	}
+	r.sh("mv /sbin/late /sbin/fw4 && service firewall reload")
 	r.firewalled()
 	r.wantNode("laptop")
 }
