@@ -32,7 +32,7 @@ type order struct {
 	Streams int    // bulk, flows: at the same time; hold: how many
 	Down    bool   // bulk: towards the client
 	Size    int    // blast: bytes of a datagram
-	Rate    int    // blast: datagrams per second; 0: as many as possible
+	Rate    int    // blast, ask: datagrams per second; 0: as many as possible
 	Run     uint64 // blast, sunk: which run a datagram belongs to
 	Names   int    // ask: how many different ones
 	First   int    // ask: the number of the first

@@ -101,6 +101,7 @@ func TestTheResolverAnswersWithTheQuestionAndOneAddress(t *testing.T) {
 		ends []byte
 	}{
 		{"www.example", 16, host.AsSlice()},
+		{"r0000001.example", 16, relayed.AsSlice()},
 		{"f0000001.example", 16, spreadAddr(query("f0000001.example")[12:]).AsSlice()},
 	} {
 		q := query(tt.name)

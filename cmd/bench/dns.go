@@ -53,12 +53,11 @@ func ask(o order) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	for _, s := range a.sockets {
-		if err := a.refill(s); err != nil {
-			return a.out, err
-		}
+	run := a.run
+	if o.Rate > 0 {
+		run = a.pace
 	}
-	if err := a.run(poll); err != nil {
+	if err := run(poll); err != nil {
 		return a.out, err
 	}
 	a.out.Elapsed = time.Since(a.began)
@@ -90,6 +89,11 @@ func (a *asking) close() {
 // run takes answers and asks on, until nothing is under way any more. It stops
 // waiting when nothing comes.
 func (a *asking) run(poll []unix.PollFd) error {
+	for _, s := range a.sockets {
+		if err := a.refill(s); err != nil {
+			return err
+		}
+	}
 	for a.underWay() > 0 {
 		n, err := unix.Poll(poll, int(lostAfter.Milliseconds()))
 		if err == unix.EINTR {

@@ -17,6 +17,7 @@ type footprint struct {
 	Held    int64         // bytes, with Conns idle connections
 	Conns   int
 	PerConn int64 // bytes
+	Named   int64 // bytes, after a million names; 0: in a short run nobody asked
 }
 
 const (
@@ -31,6 +32,11 @@ func (b *bench) footprint() (f footprint, err error) {
 		return f, fmt.Errorf("measuring memory: %w", err)
 	}
 	f.Conns, f.PerConn = idleConns, (f.Held-f.Idle)/idleConns
+	if !b.brief {
+		if f.Named, err = b.named(); err != nil {
+			return f, fmt.Errorf("measuring memory after a million names: %w", err)
+		}
+	}
 	var took []time.Duration
 	for range b.pairs {
 		if err := b.ours.stop(); err != nil {
@@ -69,6 +75,38 @@ func (b *bench) memory() (idle, held int64, err error) {
 	}
 	_, err = h.client.do(order{Do: "release"})
 	return idle, held, err
+}
+
+// A million names: so many are given fake addresses, of which there are 131,072, and
+// so many are asked for elsewhere.
+const (
+	namedFakes = 120_000
+	namedReals = 880_000
+)
+
+// named is what a daemon takes that was asked for a million names.
+func (b *bench) named() (int64, error) {
+	h := b.ours
+	if err := h.stop(); err != nil {
+		return 0, err
+	}
+	if _, err := h.serve(b.binary, b.logLevel); err != nil {
+		return 0, err
+	}
+	for _, load := range []order{
+		{Name: "m0000000.foreign.example", Names: namedFakes}, {Name: "m0000000.domestic.example", Names: namedReals},
+	} {
+		load.Do, load.To, load.Once = "ask", h.routerDNS(), true
+		o, err := h.client.do(load)
+		if err != nil {
+			return 0, err
+		}
+		if o.Errors > 0 || o.Count < o.Sent {
+			return 0, fmt.Errorf("of %d questions %d were answered, %d wrongly (%s)", o.Sent, o.Count, o.Errors, o.Why)
+		}
+	}
+	time.Sleep(settling)
+	return resident(h.daemon.Pid())
 }
 
 // awaitFlows waits until the daemon relays so many connections.

@@ -140,6 +140,7 @@ config fairlead 'main'
 config dns 'dns'
 	option local_upstream 'isp'
 	option remote_upstream 'remote'
+	list realip 'real.example'
 
 config upstream 'isp'
 	list server 'udp://%s'
@@ -164,6 +165,16 @@ config upstream 'beyond'
 	list server 'udp://%s'
 	option outbound 'tunnel'
 
+config outbound 'far'
+	option type 'socks5'
+	option server '%s'
+	option port '%d'
+	option upstream 'beyond'
+
+config rule 'real'
+	list domain 'real.example'
+	option outbound 'far'
+
 config rule 'tunnelled'
 	list domain 'tunnel.foreign.example'
 	option outbound 'tunnel'
@@ -176,7 +187,7 @@ config rule 'foreign'
 	list domain 'foreign.example'
 	option outbound 'node'
 `, lab.LAN, h.StateDir(), h.ControlPath(), logLevel,
-		h.resolver(), h.At.Honest.V4, h.At.Node.V4, nodePort, h.tunnel.Dev, h.tunnel.Peer.V4, h.resolver())
+		h.resolver(), h.At.Honest.V4, h.At.Node.V4, nodePort, h.tunnel.Dev, h.tunnel.Peer.V4, h.resolver(), h.At.Node.V4, nodePort)
 }
 
 // resolver is the one in the internet that costs little.

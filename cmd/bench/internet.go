@@ -41,6 +41,10 @@ const resolverPort = 5300
 // ever share one.
 const fresh = 1 << 20
 
+// relayed is the address of the names that begin with an r, which leave through a
+// node: as that of a direct name, too, it would be in no set.
+var relayed = netip.AddrFrom4([4]byte{45, 15, 0, 1})
+
 // resolve answers every question for an A record. What it answers is true
 // enough for names of ours only.
 func resolve(fd int, host netip.Addr) {
@@ -83,8 +87,11 @@ func answer(msg *[maxDatagram]byte, size int, host netip.Addr) int {
 		return end
 	}
 	msg[7] = 1
-	if msg[header+1]|0x20 == 'f' {
+	switch msg[header+1] | 0x20 {
+	case 'f':
 		host = spreadAddr(msg[header:end])
+	case 'r':
+		host = relayed
 	}
 	record := append(msg[:end], 0xc0, header, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4) // 300 s
 	return len(append(record, host.AsSlice()...))

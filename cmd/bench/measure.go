@@ -123,7 +123,7 @@ type result struct {
 	Chain    float64 // that of all, from the sender to the receiver
 	CostUnit string
 	Cores    float64 // the daemon's CPU time in a second
-	Loss     float64 // share of what was sent
+	Loss     float64 // share of what was sent, in all rounds: a median would hide one
 	P50, P99 time.Duration
 	Added    time.Duration // to the median of its base, in the same round
 	Errors   int           // in all rounds
@@ -153,14 +153,15 @@ func (m measure) results(rounds []round) []result {
 			Added:   time.Duration(median(func(r round) float64 { return float64(r[i].P50 - r[base].P50) })),
 			Cost:    sampled(func(s sample) float64 { return m.unit.spent(s, s.used.daemon) }),
 			Chain:   sampled(func(s sample) float64 { return m.unit.spent(s, s.used.chain) }),
-			Loss: sampled(func(s sample) float64 {
-				return float64(s.Sent-s.Count) / float64(max(s.Sent, 1))
-			}),
 		}
+		sent, lost := 0, 0
 		for _, r := range rounds {
+			sent += r[i].Sent
+			lost += r[i].Sent - r[i].Count
 			res.Errors += r[i].Errors
 			res.Why = cmp.Or(res.Why, r[i].Why)
 		}
+		res.Loss = float64(lost) / float64(max(sent, 1))
 		all = append(all, res)
 	}
 	return all

@@ -1,6 +1,9 @@
 package main
 
-import "net/netip"
+import (
+	"cmp"
+	"net/netip"
+)
 
 // server is one that is asked, and the house that it is in.
 type server struct {
@@ -42,6 +45,8 @@ const (
 	// newFakes is how many names a run makes known: there are 131,072 fake addresses
 	// for all rounds, the disturbed ones included.
 	newFakes = 6000
+	// cachedNames are names that the servers keep.
+	cachedNames = "c0000000.domestic.example"
 	// enough is more names than are asked for in the time of a run.
 	enough = 200_000
 )
@@ -50,7 +55,7 @@ const (
 func (s *street) questions() ([]measure, error) {
 	servers := s.servers()
 	ours := servers[len(servers)-1:]
-	cached, err := s.again("DNS, cached", servers, "c0000000.domestic.example")
+	cached, err := s.again("DNS, cached", servers, cachedNames)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +64,9 @@ func (s *street) questions() ([]measure, error) {
 		return nil, err
 	}
 	return []measure{
-		cached, fake, s.first(),
+		cached, s.steady(servers), fake, s.first(), s.burst(servers),
 		s.once("DNS, missed", servers, "k0000000.domestic.example", enough),
+		s.once("DNS, missed, for a node", servers, "r0000000.real.example", enough),
 		s.once("DNS, missed, new address", s.tellers(), "f0000000.domestic.example", newAddrs),
 		s.once("DNS, fake, new name", ours, "n0000000.foreign.example", newFakes),
 	}, nil
@@ -90,6 +96,54 @@ func (s *street) first() measure {
 		}})
 	}
 	return m
+}
+
+// steadyRate is what a household asks in its busiest second, many times over: no
+// server is short of time, so what is measured is how long an answer takes.
+const steadyRate = 2000
+
+// steady asks at a rate for names that have been asked for before.
+func (s *street) steady(servers []server) measure {
+	m := measure{name: "DNS, 2000/s, cached", unit: answersGot}
+	for _, at := range servers {
+		o := order{Do: "ask", To: at.at, Name: cachedNames, Names: knownNames, For: s.lasting(askTime), Rate: steadyRate}
+		m.ways = append(m.ways, way{name: at.name, meter: at.meter, run: func() (outcome, error) { return at.house.client.do(o) }})
+	}
+	return m
+}
+
+// burst asks for so many new names at once, and again when all are answered.
+func (s *street) burst(servers []server) measure {
+	const bursts = 20
+	m := measure{name: "DNS, bursts of 100, missed", unit: answersGot}
+	for _, at := range servers {
+		m.ways = append(m.ways, way{name: at.name, meter: at.meter, run: func() (outcome, error) {
+			var all outcome
+			for range bursts {
+				s.asked += outstanding
+				o, err := at.house.client.do(order{
+					Do: "ask", To: at.at, Name: "k0000000.domestic.example", Names: outstanding, First: s.asked, Once: true,
+				})
+				if err != nil {
+					return all, err
+				}
+				all = all.with(o)
+			}
+			return all, nil
+		}})
+	}
+	return m
+}
+
+// with is what came of two orders together; the times are those of the slower one.
+func (o outcome) with(other outcome) outcome {
+	o.Elapsed += other.Elapsed
+	o.Count += other.Count
+	o.Sent += other.Sent
+	o.Errors += other.Errors
+	o.Why = cmp.Or(o.Why, other.Why)
+	o.P50, o.P99 = max(o.P50, other.P50), max(o.P99, other.P99)
+	return o
 }
 
 // again asks for names that have been asked for before.

@@ -67,6 +67,9 @@ func (r *report) footprint(f footprint) {
 	fmt.Fprintf(r.w, "\nmemory and start\n")
 	fmt.Fprintf(r.w, "  from exec to serving  %8.3f s    %s\n", f.Start.Seconds(), verdict(f.Start <= time.Second, "<= 1 s"))
 	fmt.Fprintf(r.w, "  resident, idle        %8.1f MB   %s\n", float64(f.Idle)/1e6, verdict(f.Idle <= 15e6, "<= 15 MB"))
+	if f.Named > 0 {
+		fmt.Fprintf(r.w, "  resident, 1e6 names   %8.1f MB   %s\n", float64(f.Named)/1e6, verdict(f.Named <= 25e6, "<= 25 MB"))
+	}
 	fmt.Fprintf(r.w, "  per idle connection   %8.1f KB   %s (%d of them, sniffed)\n",
 		float64(f.PerConn)/1e3, verdict(f.PerConn <= 20e3, "<= 20 KB"), f.Conns)
 }
