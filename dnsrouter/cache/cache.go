@@ -82,8 +82,9 @@ const (
 	// smaller, and filled less evenly.
 	maxShards = 4
 	// minShard is the least that a shard gets, before there is a second one:
-	// an answer can take a quarter of its shard.
-	minShard = 64 << 10
+	// an answer can take a quarter of its shard, and small shards would be filled
+	// so unevenly that one drops answers while others have room.
+	minShard = 1 << 20
 	maxShard = 128 << 20 // offsets fit 32 bits, and all shards together an int
 )
 

@@ -371,8 +371,8 @@ func TestTenThousandTypicalAnswersFitTwoMegabytes(t *testing.T) {
 	before := heap()
 	now := time.Now()
 	c := New(2 << 20)
-	msg, at := response(120, 300, 300)
 	for i := range 10000 {
+		msg, at := response(120+i%31, 300, 300)
 		c.Put(key(fmt.Sprintf("www.example%07d.com", i)), msg, at, time.Hour, 0, now)
 	}
 	if grown := heap() - before; grown > 2<<20+4096 {
