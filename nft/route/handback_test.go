@@ -176,7 +176,6 @@ func TestAFlowThatIsHandedBackLosesNothingAndLeavesMasqueraded(t *testing.T) {
 func (w *world) exchange(c *net.UDPConn, to netip.AddrPort, first, behind int, want string) {
 	w.Helper()
 	const ahead = 32
-	c.SetDeadline(time.Now().Add(deadline))
 	missing := map[string]bool{}
 	buf := make([]byte, 2048)
 	for next := first; next < behind || len(missing) > 0; {
@@ -189,6 +188,7 @@ func (w *world) exchange(c *net.UDPConn, to netip.AddrPort, first, behind int, w
 			next++
 			continue
 		}
+		c.SetDeadline(time.Now().Add(deadline)) // of each: a machine may be slow
 		n, from, err := c.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			w.Fatalf("%d of the datagrams to %s up to %d have no answer: %v", len(missing), to, next, err)
