@@ -65,12 +65,12 @@ type daemon struct {
 	inPlace   *standIn
 	hup       chan os.Signal // SIGHUP, caught from the start on: unheard it would end the process
 
-	mu       sync.Mutex // guards the fields below, and makes changes one at a time
-	gen      *generation
-	home     []netip.Prefix
-	fights   fights
-	warnings []string // of what happened while running
-	findings []doctor.Finding
+	mu            sync.Mutex // guards the fields below, and makes changes one at a time
+	gen           *generation
+	home          []netip.Prefix
+	fights        fights
+	placeWarnings []string // why dnsmasq's DNS is not as option dnsmasq wants it; none: it is
+	findings      []doctor.Finding
 }
 
 // listeners are the transparent sockets, for IPv4 and IPv6 each.
@@ -330,12 +330,6 @@ func (d *daemon) recordPolicy(cfg *config.Config) {
 	if err := recordPolicy(cfg.StateDir, cfg.Closed); err != nil {
 		d.log.Warn("on_failure is not recorded: with a mistake in the configuration, a crash is dealt with as the file says", "err", err)
 	}
-}
-
-// warn logs a finding and shows it in the status. The caller holds the lock.
-func (d *daemon) warn(what string) {
-	d.log.Error(what)
-	d.warnings = append(d.warnings, what)
 }
 
 // undo takes back whatever a run did, in the reverse order, so that the machine is

@@ -115,7 +115,8 @@ func (d *daemon) healTable(ctx context.Context, h hurt) {
 	}
 	by := cmp.Or(h.by, stranger)
 	if !d.fights.table.again(time.Now()) {
-		d.warn(fmt.Sprintf("%s removes the table inet %s again and again; fairlead stops putting it back: nothing is diverted until it is reloaded or restarted", by, nft.TableName))
+		d.fights.table.warning = fmt.Sprintf("%s removes the table inet %s again and again; fairlead stops putting it back: nothing is diverted until it is reloaded or restarted", by, nft.TableName)
+		d.log.Error(d.fights.table.warning)
 		return
 	}
 	d.log.Warn("putting the table back", "removed_by", by, "elements_only", present)
@@ -158,7 +159,8 @@ func (d *daemon) restoreRoutes(h hurt) {
 	}
 	d.log.Warn("put rules and routes back", "removed_by", h.by, "count", added)
 	if !d.fights.routes.again(time.Now()) {
-		d.warn(fmt.Sprintf("%s removes fairlead's rules or routes again and again; fairlead stops putting them back: what is diverted may not arrive until it is reloaded or restarted", h.by))
+		d.fights.routes.warning = fmt.Sprintf("%s removes fairlead's rules or routes again and again; fairlead stops putting them back: what is diverted may not arrive until it is reloaded or restarted", h.by)
+		d.log.Error(d.fights.routes.warning)
 	}
 }
 
@@ -180,10 +182,16 @@ func (d *daemon) followHome() error {
 // whoever asks for one has looked.
 type fights struct{ table, routes fight }
 
+// warnings are those of what is not put back any more.
+func (f *fights) warnings() []string {
+	return slices.DeleteFunc([]string{f.table.warning, f.routes.warning}, func(w string) bool { return w == "" })
+}
+
 // fight counts how often one thing had to be put back.
 type fight struct {
-	times []time.Time // within the last minute
-	lost  bool
+	times   []time.Time // within the last minute
+	lost    bool
+	warning string // for as long as it is lost
 }
 
 // again says whether to go on.

@@ -126,6 +126,9 @@ func TestWhoDestroysAgainAndAgainIsNamedAndNotFought(t *testing.T) {
 	if _, errs, code := h.command("reload"); code != 0 {
 		t.Fatalf("the reload after the fight exits with %d: %s", code, errs)
 	}
+	if gaveUp("removes the table") || gaveUp("removes fairlead's rules or routes") {
+		t.Errorf("after a reload the status warns %q, want none of a fight", h.status(t).Warnings)
+	}
 	if !h.isPath(laptop, fake, byNode) {
 		t.Error("after a reload a flow does not come through")
 	}

@@ -88,25 +88,28 @@ func (d *daemon) standInWanted() string {
 // settleStandIn takes dnsmasq's place or gives it back. Where it cannot be taken,
 // dnsmasq goes on: clients are diverted either way.
 func (d *daemon) settleStandIn(ctx context.Context, replace bool) {
-	var err error
+	var warnings []string
+	taken := false
 	if replace {
-		err = d.takePlace(ctx)
+		err := d.takePlace(ctx)
+		if taken = err == nil; !taken {
+			warnings = append(warnings, fmt.Sprintf("option dnsmasq 'replace' is not carried out, and dnsmasq answers as before: %v", err))
+		}
 	}
-	if replace && err == nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return
 	}
-	back := d.inPlace.giveBack()
-	if err == nil && back == nil {
-		return
+	if !taken {
+		if err := d.inPlace.giveBack(); err != nil {
+			warnings = append(warnings, err.Error())
+		}
+	}
+	for _, w := range warnings {
+		d.log.Error(w)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err != nil {
-		d.warn(fmt.Sprintf("option dnsmasq 'replace' is not carried out, and dnsmasq answers as before: %v", err))
-	}
-	if back != nil {
-		d.warn(back.Error())
-	}
+	d.placeWarnings = warnings
 }
 
 // takePlace switches dnsmasq's DNS off and listens in its place as soon as it

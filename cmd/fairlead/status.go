@@ -52,7 +52,7 @@ type dnsStatus struct {
 
 func (d *daemon) status() status {
 	d.mu.Lock()
-	gen, warnings := d.gen, slices.Clone(d.warnings)
+	gen, warnings := d.gen, slices.Concat(d.fights.warnings(), d.placeWarnings)
 	for _, f := range d.findings {
 		if f.Severity != doctor.Note {
 			warnings = append(warnings, f.Code+": "+f.What+"; "+f.Advice)
