@@ -11,7 +11,7 @@ import (
 // Serve began, one entry for each address, in the order of addresses. It needs no
 // Serve.
 func (t *Table) All() ([]policy.Device, error) {
-	if err := t.list(); err != nil {
+	if _, err := t.list(); err != nil {
 		return nil, err
 	}
 	t.mu.RLock()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"time"
@@ -109,7 +110,7 @@ func (t *Table) follow(ctx context.Context) error {
 	}
 	defer events.Close()
 	defer context.AfterFunc(ctx, events.Close)()
-	if err := t.list(); err != nil {
+	if err := t.relist(); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {
@@ -124,15 +125,34 @@ func (t *Table) follow(ctx context.Context) error {
 	return nil
 }
 
-func (t *Table) list() error {
+// relist takes over the whole table, and forgets who is not in it any more: the
+// events that would have told so may be among those that were lost, and a device
+// that takes one address after the other could have the rest kept for ever.
+func (t *Table) relist() error {
+	list, err := t.list()
+	if err != nil {
+		return err
+	}
+	listed := make(map[netip.Addr]bool, len(list))
+	for _, e := range list {
+		listed[e.addr] = true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.byAddr, func(addr netip.Addr, _ neighbour) bool { return !listed[addr] })
+	return nil
+}
+
+// list takes over the entries that there are now, and gives them.
+func (t *Table) list() ([]entry, error) {
 	list, err := listEntries()
 	if err != nil {
-		return fmt.Errorf("listing neighbours: %w", err)
+		return nil, fmt.Errorf("listing neighbours: %w", err)
 	}
 	for _, e := range list {
 		t.apply(e)
 	}
-	return nil
+	return list, nil
 }
 
 // apply takes over one event. Entries without a hardware address (incomplete,

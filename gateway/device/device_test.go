@@ -158,6 +158,15 @@ func TestDeletedEntryIsForgotten(t *testing.T) {
 	r.is(phone, policy.Device{Addr: phone, Interface: "lan0"})
 }
 
+func TestWhoIsGoneWhileEventsAreLostIsForgotten(t *testing.T) {
+	r := newRouter(t)
+	r.set(phone, macA, netlink.NUD_REACHABLE)
+	r.apply(entry{addr: tv, mac: macB[:], link: r.link, state: netlink.NUD_REACHABLE}) // as if it had been there before
+	r.serve()
+	r.learns(phone, macA)
+	r.learns(tv, policy.MAC{})
+}
+
 func TestDeviceThatFellAsleepStaysKnown(t *testing.T) {
 	r := newRouter(t)
 	r.serve()
