@@ -200,3 +200,20 @@ func TestTheStatusFitsATerminal(t *testing.T) {
 		}
 	}
 }
+
+func TestACommandWithTheWrongWordsSaysWhichOneIsWrong(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"-c", "FILE", "check"}, "-c stands before the command"},
+		{[]string{"check", "twice"}, `"twice" is a word too much`},
+		{[]string{"explain", "--client", "tv"}, "a word is missing"},
+		{[]string{"explain", "--client", "tv", "www.example", "-c", "FILE"}, `-c stands behind "www.example"`},
+	} {
+		out, errs, code := typed(t, test.args...)
+		if out != "" || code != 1 || !strings.Contains(errs, test.want) {
+			t.Errorf("fairlead %s: %q, %q, exit %d; want a sentence with %q, and 1", strings.Join(test.args, " "), out, errs, code, test.want)
+		}
+	}
+}

@@ -83,6 +83,10 @@ func dispatch(e env, args []string) int {
 		}
 		names = append(names, c.name)
 	}
+	if strings.HasPrefix(word, "-") {
+		fmt.Fprintf(e.err, "fairlead: %s stands before the command: write the command first, as in `fairlead check -c FILE`\n", word)
+		return 1
+	}
 	fmt.Fprintf(e.err, "fairlead: there is no command %q%s\nfairlead: `fairlead help` lists all commands\n", word, config.Suggest(word, names))
 	return 1
 }
@@ -106,11 +110,24 @@ func flags(e env, name string) (*flag.FlagSet, *string) {
 		if c.name == name {
 			fs.Usage = func() {
 				fmt.Fprintf(e.err, "usage: %s\n  %s\n\n", strings.TrimSpace("fairlead "+name+" [-c FILE] "+c.args), c.does)
-				fs.PrintDefaults()
+				fs.VisitAll(func(f *flag.Flag) { printFlag(e.err, f) })
 			}
 		}
 	}
 	return fs, file
+}
+
+// printFlag prints a flag as the pages write it: words with two dashes.
+func printFlag(w io.Writer, f *flag.Flag) {
+	value, does := flag.UnquoteUsage(f)
+	dashes := "--"
+	if len(f.Name) == 1 {
+		dashes = "-"
+	}
+	if f.DefValue != "" && f.DefValue != "false" {
+		does += " (default " + f.DefValue + ")"
+	}
+	fmt.Fprintf(w, "  %-15s %s\n", strings.TrimSpace(dashes+f.Name+" "+value), does)
 }
 
 // parsed tells a command whether to go on; if not, code is its exit code.
@@ -126,10 +143,23 @@ func parsedUpTo(fs *flag.FlagSet, args []string, least, most int) (code int, ok 
 	case err != nil:
 		return 1, false
 	case fs.NArg() < least || fs.NArg() > most:
+		fmt.Fprintf(fs.Output(), "%s: %s\n", fs.Name(), miscounted(fs.Args(), least, most))
 		fs.Usage()
 		return 1, false
 	}
 	return 0, true
+}
+
+// miscounted says what is wrong with the words behind a command.
+func miscounted(words []string, least, most int) string {
+	switch i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "-") }); {
+	case i >= 0:
+		return fmt.Sprintf("%s stands behind %q: options come first", words[i], words[0])
+	case len(words) < least:
+		return "a word is missing"
+	default:
+		return fmt.Sprintf("%q is a word too much", words[most])
+	}
 }
 
 // fail prints why a command failed and gives its exit code.

@@ -234,16 +234,22 @@ func (d *daemon) watchSignals(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-d.hup:
-			if err := d.reload(ctx); err != nil {
-				d.log.Error("reload refused; the old configuration stays in use", "err", err)
-			}
+			d.reload(ctx) // it says itself why it was refused
 		}
 	}
 }
 
 // reload reads the configuration again and goes over to it. Whatever fails,
-// the old generation stays in use.
+// the old generation stays in use, and the log says why.
 func (d *daemon) reload(ctx context.Context) error {
+	err := d.reread(ctx)
+	if err != nil {
+		d.log.Error("reload refused; the old configuration stays in use", "err", err)
+	}
+	return err
+}
+
+func (d *daemon) reread(ctx context.Context) error {
 	cfg, err := config.Load(d.file, false)
 	if err != nil {
 		return err
