@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -11,8 +12,14 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 )
 
-// monitorEvery is how often the daemon looks whether it is to watch for leaks.
-const monitorEvery = time.Second
+const (
+	// monitorEvery is how often the daemon looks whether it is to watch for leaks.
+	monitorEvery = time.Second
+	// leakLogEvery is how often a leak is logged at most: a device with mode off
+	// makes one of each of its questions, and the system's log has room for little.
+	// The report has the last hundred.
+	leakLogEvery = 10 * time.Second
+)
 
 // leakRules are what the configuration says of questions that leave.
 func (g *generation) leakRules() *leaks.Rules {
@@ -90,12 +97,24 @@ func (d *daemon) leakConfig() leaks.Config {
 			entries, next := d.machine.record.Since(since)
 			return entries, next, nil
 		},
-		Who: senders{d.flows, d.own.has, d.known}.of,
-		Found: func(f leaks.Finding) {
-			if f.Way == leaks.Leak {
-				d.log.Warn("a DNS question leaked", "name", f.Name, "to", f.Dst, "reason", f.Reason)
-			}
-		},
+		Who:   senders{d.flows, d.own.has, d.known}.of,
+		Found: logLeaks(d.log),
+	}
+}
+
+// logLeaks logs leaks, and how many it has passed over since the one before.
+func logLeaks(log *slog.Logger) func(leaks.Finding) {
+	var last time.Time
+	var passed int
+	return func(f leaks.Finding) {
+		switch {
+		case f.Way != leaks.Leak:
+		case f.Time.Sub(last) < leakLogEvery:
+			passed++
+		default:
+			log.Warn("a DNS question leaked", "name", f.Name, "to", f.Dst, "reason", f.Reason, "passed_over", passed)
+			last, passed = f.Time, 0
+		}
 	}
 }
 

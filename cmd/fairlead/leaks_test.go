@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
 	"github.com/fairlead/fairlead/cmd/fairlead/leaks"
@@ -223,6 +225,21 @@ func TestLeaksTellsEncryptedUpstreams(t *testing.T) {
 				t.Errorf("counted %+v, want %+v", r.Counts, want)
 			}
 		})
+	}
+}
+
+func TestManyLeaksDoNotFillTheLog(t *testing.T) {
+	var text strings.Builder
+	found := logLeaks(slog.New(slog.NewTextHandler(&text, nil)))
+	began := time.Now()
+	for n := range 1000 {
+		found(leaks.Finding{Way: leaks.Leak, Name: fmt.Sprintf("%d.example", n), Time: began})
+	}
+	found(leaks.Finding{Way: leaks.Direct, Time: began})
+	found(leaks.Finding{Way: leaks.Leak, Name: "later.example", Time: began.Add(leakLogEvery)})
+	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "name=0.example") || !strings.Contains(lines[1], "name=later.example") || !strings.Contains(lines[1], "passed_over=999") {
+		t.Errorf("the log has %d lines:\n%s\nwant the first leak, and a later one that tells of 999 others", len(lines), text.String())
 	}
 }
 

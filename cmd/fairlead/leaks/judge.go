@@ -13,6 +13,11 @@ import (
 // sent again for five seconds.
 const memory = 10 * time.Second
 
+// maxAsking bounds the names that are remembered of the daemon's own questions, a
+// hundred bytes or so each, for a flood of random ones. Of others only what the
+// policy says of everybody is known.
+const maxAsking = 16 << 10
+
 // Rules are what a configuration says of questions.
 type Rules struct {
 	Policy    *policy.Policy
@@ -75,7 +80,9 @@ type sent struct {
 func (j *judge) learn(a Asked, now time.Time) (f Finding, ok bool) {
 	if a.Server == "" {
 		q := question{a.Upstream, a.Name}
-		j.asking[q] = asking{now, a.Direct || j.asking[q].direct}
+		if before, known := j.asking[q]; known || len(j.asking) < maxAsking {
+			j.asking[q] = asking{now, a.Direct || before.direct}
+		}
 		return Finding{}, false
 	}
 	s := &sent{at: now, upstream: a.Upstream, bootstrap: a.Bootstrap, encrypted: a.Scheme != "udp" && a.Scheme != "tcp"}

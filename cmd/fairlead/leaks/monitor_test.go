@@ -2,6 +2,7 @@ package leaks
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -111,6 +112,17 @@ func TestAQuestionThatDoesNotPassIsUnseen(t *testing.T) {
 	}
 	if len(m.judge.ours)+len(m.judge.asking) > 0 {
 		t.Error("what is older than it is of use is remembered")
+	}
+}
+
+func TestAFloodOfNamesIsNotRemembered(t *testing.T) {
+	m := newWatched(t, rules(t), nil, nil)
+	m.judge.rules = rules(t)
+	for n := range 2 * maxAsking {
+		m.judge.learn(Asked{Upstream: "isp", Name: fmt.Sprintf("%d.example", n)}, time.Now())
+	}
+	if got := len(m.judge.asking); got != maxAsking {
+		t.Errorf("%d names are remembered, want %d at most", got, maxAsking)
 	}
 }
 
