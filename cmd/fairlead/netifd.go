@@ -114,14 +114,11 @@ func (n *netifd) watch(ctx context.Context, changed func(told) error) error {
 // follow is watch over one connection, until that ends. It listens before it
 // lists, so that nothing happens in between unheard.
 func (n *netifd) follow(ctx context.Context, changed func(told) error) error {
-	bus, err := ubus.Dial(ctx, n.socket)
+	bus, err := n.listen(ctx)
 	if err != nil {
 		return err
 	}
 	defer bus.Close()
-	if err := bus.Listen(ctx, objectEvents+"*"); err != nil {
-		return err
-	}
 	for subscribed := false; ; {
 		subscribed, err = n.relist(ctx, bus, subscribed, changed)
 		if err != nil {
@@ -133,6 +130,21 @@ func (n *netifd) follow(ctx context.Context, changed func(told) error) error {
 		}
 		subscribed = subscribed && !gone
 	}
+}
+
+// listen connects to the bus, and has it tell which objects come and go.
+func (n *netifd) listen(ctx context.Context) (*ubus.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, busTime)
+	defer cancel()
+	bus, err := ubus.Dial(ctx, n.socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := bus.Listen(ctx, objectEvents+"*"); err != nil {
+		bus.Close()
+		return nil, err
+	}
+	return bus, nil
 }
 
 // relist asks netifd anew, if it is there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -81,6 +82,25 @@ func TestANetworkIsTheInterfaceThatNetifdHasItOn(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("networks = %v, want %v", got, want)
 	}
+}
+
+func TestABusThatHangsIsLeftForAnother(t *testing.T) {
+	t.Parallel()
+	n := testNetifd(t)
+	hung, err := net.Listen("unix", n.socket)
+	ok(t, err)
+	defer hung.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error, 1)
+	go func() { watched <- n.watch(ctx, func(told) error { return nil }) }()
+	hung.(*net.UnixListener).SetDeadline(time.Now().Add(patience))
+	for _, which := range []string{"first", "second"} {
+		if _, err := hung.Accept(); err != nil {
+			t.Fatalf("waiting for the %s connection to a bus that says nothing: %v", which, err)
+		}
+	}
+	cancel()
+	ok(t, <-watched)
 }
 
 func TestWithoutNetifdTheNetworksAreAsConfigured(t *testing.T) {
