@@ -10,7 +10,7 @@ import (
 )
 
 // domestic is a list of the size of the usual ones: 110,000 names and 7,500
-// prefixes (reference/libraries.md section 6).
+// prefixes.
 func domestic(tb testing.TB) *policy.Set {
 	var text strings.Builder
 	for i := range 110_000 {

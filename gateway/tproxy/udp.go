@@ -15,7 +15,7 @@ import (
 
 const (
 	// batch is how many datagrams one recvmmsg(2) may bring. Beyond eight the
-	// gain on small cores was no longer measurable (reference/dns.md).
+	// gain on small cores was no longer measurable.
 	batch = 16
 	// maxDatagram holds what a link of any usual MTU carries, and fragments
 	// put together up to twice that. Longer ones are dropped: no client of a
