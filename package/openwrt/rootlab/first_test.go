@@ -111,6 +111,9 @@ func TestTheCommandsOfThePageWork(t *testing.T) {
 	r.install()
 	r.sh(documented(t))
 	r.daemon()
+	if _, err := r.Clients["laptop"].Lookup(r.ctx(), r.At.RouterLAN.V4, "www.domestic.example", lab.TypeA, "udp"); err != nil {
+		t.Fatal(err)
+	}
 	want := map[string]string{
 		"service fairlead check": "is valid", "service fairlead explain": "outbound  node", "service fairlead doctor": "",
 		"fairlead status": "flows now", "logread -e": "serving", "service fairlead support": "fairlead", "service fairlead reload": "",
