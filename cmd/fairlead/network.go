@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 
@@ -18,14 +17,14 @@ type networks map[string][]string
 // readNetworks reads OpenWrt's network configuration, which may be missing:
 // then networks have to be given as devices.
 func readNetworks(path string) (networks, error) {
-	text, err := os.ReadFile(path)
+	text, err := uci.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return networks{}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the networks: %w", err)
 	}
-	file, _ := uci.Parse(string(text)) // its mistakes are netifd's affair
+	file, _ := uci.Parse(text) // its mistakes are netifd's affair
 	all := networks{}
 	for _, s := range file.Sections {
 		if s.Type != "interface" {

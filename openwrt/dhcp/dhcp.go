@@ -4,10 +4,7 @@ package dhcp
 
 import (
 	"cmp"
-	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,9 +12,6 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 	"github.com/fairlead/fairlead/openwrt/uci"
 )
-
-// maxFile bounds the file, in bytes.
-const maxFile = 1 << 20
 
 // Config is what all enabled dnsmasq instances together are told of names. Names
 // and domains are lower-case, without dots around.
@@ -68,19 +62,11 @@ type Record struct {
 
 // Read reads the file at path. The error is fs.ErrNotExist where there is none.
 func Read(path string) (Config, error) {
-	f, err := os.Open(path)
+	text, err := uci.Read(path)
 	if err != nil {
 		return Config{}, err
 	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return Config{}, err
-	}
-	if len(text) > maxFile {
-		return Config{}, fmt.Errorf("%s is longer than %d bytes", path, maxFile)
-	}
-	return Parse(string(text)), nil
+	return Parse(text), nil
 }
 
 // Parse takes out of a file what can be understood, as dnsmasq's init script

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/openwrt/uci"
 )
 
 const example = `
@@ -123,7 +124,7 @@ func TestAFileThatIsTooLongIsRefused(t *testing.T) {
 	if _, err := Read(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Read of no file gives %v, want %v", err, fs.ErrNotExist)
 	}
-	if err := os.WriteFile(path, make([]byte, maxFile+1), 0o600); err != nil {
+	if err := os.WriteFile(path, make([]byte, uci.MaxFile+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Read(path); err == nil {

@@ -3,14 +3,12 @@ package firewall
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-)
 
-// maxSize bounds each of the files that are read, in bytes.
-const maxSize = 1 << 20
+	"github.com/fairlead/fairlead/openwrt/uci"
+)
 
 // Book reads the configuration again when it has changed. Its zero value with a
 // Dir is ready to use; its method must not be called by several goroutines at a time.
@@ -31,7 +29,7 @@ func (b *Book) Look() (*Firewall, error) {
 		return b.last, nil
 	}
 	b.stamp = stamp
-	text, err := read(b.path("firewall"))
+	text, err := uci.Read(b.path("firewall"))
 	if errors.Is(err, fs.ErrNotExist) {
 		b.last = nil
 		return nil, nil
@@ -39,7 +37,7 @@ func (b *Book) Look() (*Firewall, error) {
 	if err != nil {
 		return b.last, fmt.Errorf("reading the firewall's configuration: %w", err)
 	}
-	system, err := read(b.path("system"))
+	system, err := uci.Read(b.path("system"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return b.last, fmt.Errorf("reading the time zone: %w", err)
 	}
@@ -56,17 +54,4 @@ func stampOf(path string) string {
 		return "none;"
 	}
 	return fmt.Sprintf("%d %d;", info.ModTime().UnixNano(), info.Size())
-}
-
-func read(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err == nil && len(text) > maxSize {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxSize)
-	}
-	return string(text), err
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/fairlead/fairlead/openwrt/uci"
 )
 
 func TestInDoubtOnlyTheDevicesOfARuleAreRefused(t *testing.T) {
@@ -110,7 +112,7 @@ func TestAChangedFileIsReadAgain(t *testing.T) {
 	if again := look(); again == f || again.clock.String() == f.clock.String() {
 		t.Errorf("the time zone is %s after the file changed, want the new one", again.clock)
 	}
-	write("firewall", "# "+strings.Repeat("x", maxSize))
+	write("firewall", "# "+strings.Repeat("x", uci.MaxFile))
 	if _, err := book.Look(); err == nil {
 		t.Error("a file of more than a megabyte was read")
 	}

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/fairlead/fairlead/openwrt/uci"
@@ -69,11 +68,11 @@ func deed(service string) (does string, lasting bool) {
 // dnsmasqPort: where dnsmasq is not on port 53, it answers nobody if fairlead
 // stops. Whether anybody else does is looked at by resolver.
 func dnsmasqPort(c Case) []Finding {
-	text, err := os.ReadFile(c.path("/etc/config/dhcp"))
+	text, err := uci.Read(c.path("/etc/config/dhcp"))
 	if err != nil {
 		return nil
 	}
-	file, _ := uci.Parse(string(text)) // its mistakes are dnsmasq's affair
+	file, _ := uci.Parse(text) // its mistakes are dnsmasq's affair
 	var all []Finding
 	for i := range file.Sections {
 		s := file.Sections[i]
