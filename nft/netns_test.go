@@ -1,37 +1,18 @@
 package nft
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/nft/nstest"
 )
 
-// TestMain gives the tests a user and a network namespace of their own if they
-// do not run as root. Without either they fail: nothing here can be shown
-// without a kernel.
-func TestMain(m *testing.M) {
-	if os.Geteuid() == 0 || os.Getenv("NFT_TEST_INSIDE") != "" {
-		os.Exit(m.Run())
-	}
-	inside := exec.Command("/proc/self/exe", os.Args[1:]...)
-	inside.Env = append(os.Environ(), "NFT_TEST_INSIDE=1")
-	inside.Stdin, inside.Stdout, inside.Stderr = os.Stdin, os.Stdout, os.Stderr
-	inside.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	if err := inside.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "running the tests in namespaces of their own:", err)
-		os.Exit(1)
-	}
-}
+func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
 
 // enterNetNS moves the calling goroutine into a new network namespace, which
 // ends with the test, and gives back its file descriptor. The thread is never
