@@ -168,5 +168,8 @@ func (b *Book) read() *entries {
 	if e.full {
 		b.log.Warn("there are too many local names; the rest is not read: lists of names belong into rule sets", "most", maxNames)
 	}
+	if devices.crowded {
+		b.log.Warn("there are too many leases; the rest is not read, and has no names", "most", maxLeases)
+	}
 	return e
 }

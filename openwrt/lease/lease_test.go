@@ -129,6 +129,20 @@ func TestTooManyNamesAreNotRead(t *testing.T) {
 	}
 }
 
+func TestTooManyLeasesAreNotRead(t *testing.T) {
+	var leases strings.Builder
+	for i := range 2 * maxLeases {
+		fmt.Fprintf(&leases, "1 02:00:00:00:%02x:%02x 10.0.%d.%d n%d *\n", i>>8, i&0xff, i>>8, i&0xff, i)
+	}
+	b, _ := bookOf(t, leases.String(), "")
+	if got := len(b.Leases()); got != maxLeases {
+		t.Errorf("there are %d leases, want the first %d", got, maxLeases)
+	}
+	if _, ok := b.Host("n0"); !ok {
+		t.Error("too many leases take the names of the first ones away")
+	}
+}
+
 func FuzzReadingTakesAnyFiles(f *testing.F) {
 	f.Add("1 02:00:00:00:00:02 192.168.77.12 tv *\n", "# br-lan 020000000002 ipv4 tv 1 c0a84d1e 32 192.168.77.30/32\n", "config cname\n\toption cname a\n\toption target b\n")
 	f.Fuzz(func(t *testing.T, told, odhcpd, configured string) {

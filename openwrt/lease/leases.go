@@ -10,12 +10,17 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 )
 
+// maxLeases bounds the leases of all files: a device that asks for one after the
+// other, all under one name, has them compared with each other.
+const maxLeases = 4096
+
 // leases are what devices were given, while it is being settled who has which
 // name.
 type leases struct {
 	*entries
 	all     []leased
 	holders map[claim][]int // by index of all
+	crowded bool            // there are more leases than maxLeases
 }
 
 type leased struct {
@@ -59,7 +64,7 @@ func (l *leases) addGuest(line string) {
 	if f := strings.Fields(line); len(f) > 8 && f[0] == "#" && f[3] == "ipv4" {
 		mac, err1 := hex.DecodeString(f[2])
 		addr, err2 := netip.ParsePrefix(f[8])
-		if len(mac) == len(policy.MAC{}) && err1 == nil && err2 == nil {
+		if len(mac) == len(policy.MAC{}) && err1 == nil && err2 == nil && l.room() {
 			l.know(addr.Addr(), policy.MAC(mac), toldName(f[4]))
 		}
 		return
@@ -68,7 +73,7 @@ func (l *leases) addGuest(line string) {
 	if !ok {
 		return
 	}
-	if name := toldName(names[len(names)-1]); name != "" {
+	if name := toldName(names[len(names)-1]); name != "" && l.room() {
 		l.tell(leased{addr: addr, client: "odhcpd"}, name)
 	}
 }
@@ -83,8 +88,20 @@ func (l *leases) take(addr netip.Addr, mac policy.MAC, name, client string) {
 			fixed = host
 		}
 	}
+	if !l.room() {
+		return
+	}
 	l.know(addr, mac, cmp.Or(fixed, name))
 	l.tell(leased{addr: addr, fixed: fixed, client: client}, name)
+}
+
+// room says whether there is any for one more lease.
+func (l *leases) room() bool {
+	if len(l.all) < maxLeases && len(l.entries.leases) < maxLeases {
+		return true
+	}
+	l.crowded = true
+	return false
 }
 
 func (l *leases) tell(lease leased, name string) {
