@@ -108,6 +108,12 @@ func TestExplainSaysWhatWouldHappen(t *testing.T) {
 		{"tv", "[2001:db8::1]:443/udp", explanation{
 			Client: "tv", Name: "2001:db8::1", Mode: "realip", Rule: "default",
 			Outbound: "direct", Upstream: "", Answer: "none", Path: "relay"}},
+		{"tv", "239.255.255.250:1900/udp", explanation{
+			Client: "tv", Name: "239.255.255.250", Mode: "realip", Rule: "default",
+			Outbound: "direct", Upstream: "", Answer: "none", Path: "kernel"}},
+		{"192.168.77.99", "198.18.0.9", explanation{
+			Client: "default", Name: "198.18.0.9", Mode: "fakeip", Rule: "fakeip",
+			Outbound: "reject", Upstream: "", Answer: "none", Path: "reject"}},
 	} {
 		out, errs, code := typed(t, "explain", "-c", path, "--json", "--client", tt.who, tt.what)
 		var got explanation

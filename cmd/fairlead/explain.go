@@ -124,7 +124,7 @@ func parseSubject(what string) (subject, error) {
 		port, proto, given := strings.Cut(rest, "/")
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return s, fmt.Errorf("%q: port %q is not a number from 1 to 65535", what, port)
+			return s, fmt.Errorf("%q: port %q is not a number from 1 to 65535; of a URL, give the host's name alone", what, port)
 		}
 		if !given {
 			proto = "tcp"
@@ -180,12 +180,27 @@ func (x *explanation) off(s subject, local string) {
 
 func (x *explanation) address(g *generation, client policy.Client, s subject) {
 	x.Name = s.addr.String()
+	switch {
+	case neverRouted(s.addr):
+		x.Rule, x.Outbound, x.Path = "default", "direct", "kernel"
+		x.say("no router carries such an address from one network to another: it is never diverted")
+		return
+	case g.cfg.DNS.Fake4.Contains(s.addr), g.cfg.DNS.Fake6.Contains(s.addr):
+		x.Rule, x.Outbound, x.Path = "fakeip", "reject", "reject"
+		x.say("a fake address: ask for the name that it was given for; one that stands for no name is refused")
+		return
+	}
 	ways := g.policy.Judge(policy.Flow{Client: client, Addr: s.addr, Port: s.port, Proto: s.proto}, s.unknown|policy.HostUnknown)
 	x.take(ways)
 	if !g.policy.AnyName(client).AllDirect && x.Path == "kernel" {
 		x.Path = "relay"
 		x.say("a bare address: its flow is sniffed, because a name could send it another way; an address that DNS answered for a direct name stays in the kernel")
 	}
+}
+
+// neverRouted tells the addresses of this machine, this link and of groups.
+func neverRouted(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 func (x *explanation) named(g *generation, client policy.Client, s subject) {
