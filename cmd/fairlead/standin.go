@@ -41,10 +41,11 @@ type standIn struct {
 	record  string      // where it stands what was changed of dnsmasq
 	here    atomic.Bool // whether port 53 is ours
 	close   func()      // ends the listeners; nil while there are none
+	broken  chan error  // why a listener ended by itself
 }
 
 func newStandIn(system dnsmasq.System, stateDir string) *standIn {
-	return &standIn{dnsmasq: system, record: filepath.Join(stateDir, "dnsmasq")}
+	return &standIn{dnsmasq: system, record: filepath.Join(stateDir, "dnsmasq"), broken: make(chan error, 1)}
 }
 
 // giveBack has dnsmasq answer again, if its place was taken.
@@ -56,19 +57,24 @@ func (s *standIn) giveBack() error {
 }
 
 // standIn does what main.dnsmasq says until ctx ends, and then gives dnsmasq its
-// DNS back.
+// DNS back. What failed is tried again after a reload, and when dnsmasq has
+// another configuration.
 func (d *daemon) standIn(ctx context.Context) error {
 	t := time.NewTicker(standInEvery)
 	defer t.Stop()
-	done := "nothing yet"
+	done, held := "nothing yet", true
+	var tried *generation
 	for {
-		if wanted := d.standInWanted(); wanted != done {
-			done = wanted
-			d.settleStandIn(ctx, wanted != "")
+		if wanted, gen := d.standInWanted(); wanted != done || !held && gen != tried {
+			done, tried = wanted, gen
+			held = d.settleStandIn(ctx, wanted != "")
 		}
 		select {
 		case <-ctx.Done():
 			return d.inPlace.giveBack()
+		case err := <-d.inPlace.broken:
+			held = false
+			d.yieldPlace(err)
 		case <-t.C:
 		}
 	}
@@ -76,34 +82,46 @@ func (d *daemon) standIn(ctx context.Context) error {
 
 // standInWanted is empty where dnsmasq is to be kept, and else different for
 // each configuration of it.
-func (d *daemon) standInWanted() string {
+func (d *daemon) standInWanted() (string, *generation) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.gen.cfg.Replace {
-		return ""
+		return "", d.gen
 	}
-	return "replace\n" + d.inPlace.dnsmasq.Generated()
+	return "replace\n" + d.inPlace.dnsmasq.Generated(), d.gen
 }
 
-// settleStandIn takes dnsmasq's place or gives it back. Where it cannot be taken,
-// dnsmasq goes on: clients are diverted either way.
-func (d *daemon) settleStandIn(ctx context.Context, replace bool) {
-	var warnings []string
-	taken := false
+// settleStandIn takes dnsmasq's place or gives it back, and tells whether it is
+// as wanted.
+func (d *daemon) settleStandIn(ctx context.Context, replace bool) (held bool) {
+	var cause error
 	if replace {
-		err := d.takePlace(ctx)
-		if taken = err == nil; !taken {
-			warnings = append(warnings, fmt.Sprintf("option dnsmasq 'replace' is not carried out, and dnsmasq answers as before: %v", err))
-		}
+		cause = d.takePlace(ctx)
 	}
-	if ctx.Err() != nil {
-		return
+	switch {
+	case ctx.Err() != nil:
+	case replace && cause == nil:
+		d.warnOfPlace()
+	default:
+		d.yieldPlace(cause)
 	}
-	if !taken {
-		if err := d.inPlace.giveBack(); err != nil {
-			warnings = append(warnings, err.Error())
-		}
+	return cause == nil
+}
+
+// yieldPlace gives dnsmasq its place back; cause is why, if it was not to be.
+// Clients are diverted either way.
+func (d *daemon) yieldPlace(cause error) {
+	var warnings []string
+	if cause != nil {
+		warnings = append(warnings, fmt.Sprintf("option dnsmasq 'replace' is not carried out, and dnsmasq answers as before: %v", cause))
 	}
+	if err := d.inPlace.giveBack(); err != nil {
+		warnings = append(warnings, err.Error())
+	}
+	d.warnOfPlace(warnings...)
+}
+
+func (d *daemon) warnOfPlace(warnings ...string) {
 	for _, w := range warnings {
 		d.log.Error(w)
 	}
@@ -185,7 +203,10 @@ func (d *daemon) serveHere(l listeners) {
 		go func() {
 			defer serving.Done()
 			if err := part(); err != nil {
-				d.log.Warn("answering on port 53", "err", err)
+				select {
+				case d.inPlace.broken <- fmt.Errorf("answering on port 53: %w", err):
+				default: // one is reason enough
+				}
 			}
 		}()
 	}
@@ -206,6 +227,10 @@ func (s *standIn) stopAnswering() {
 	if s.close != nil {
 		s.close()
 		s.close = nil
+	}
+	select {
+	case <-s.broken: // of the listeners that are gone
+	default:
 	}
 	s.here.Store(false)
 }

@@ -253,7 +253,7 @@ func TestAClosedGuardGivesDNSMasqItsDNSBackToo(t *testing.T) {
 	}
 }
 
-func TestAPortThatSomebodyElseHasIsLeftToHim(t *testing.T) {
+func TestAPortThatSomebodyElseHasIsLeftToHimUntilAReload(t *testing.T) {
 	m := newMasq(t)
 	t.Setenv(stageOfDNSMasq, m.dir)
 	before := m.files()
@@ -270,6 +270,11 @@ func TestAPortThatSomebodyElseHasIsLeftToHim(t *testing.T) {
 	m.isDNSMasq()
 	if got := m.files(); got != before {
 		t.Errorf("dnsmasq's files are\n%s\nwant\n%s", got, before)
+	}
+	other.Close()
+	m.reloads()
+	if err := m.daemon.WaitLog(m.ctx(), inPlace); err != nil {
+		t.Errorf("a reload after the port was free: %v", err)
 	}
 }
 
