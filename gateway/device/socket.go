@@ -66,6 +66,9 @@ func collect(fd int, dump bool) (answers [][]byte, err error) {
 // only the kernel is heard.
 func receive(fd int, buf []byte) ([]syscall.NetlinkMessage, error) {
 	n, from, err := unix.Recvfrom(fd, buf, 0)
+	for errors.Is(err, unix.EINTR) {
+		n, from, err = unix.Recvfrom(fd, buf, 0)
+	}
 	if err != nil {
 		return nil, err
 	}
