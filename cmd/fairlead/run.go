@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,12 +18,6 @@ import (
 	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
 )
-
-// memoryLimit is what the collector tries to keep the memory below: a router
-// with 128 MB has other things to do, too. It has to be above what the limits of
-// the gateway allow, 15 KB for each of 4,096 connections beside 16 MB: a
-// collector that cannot keep it takes half of the processor for trying.
-const memoryLimit = 96 << 20
 
 // A start that failed is tried again after a while that doubles from the least,
 // procd's own, to the most.
@@ -40,8 +33,7 @@ func runCommand(e env, args []string) int {
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}
-	debug.SetMemoryLimit(memoryLimit)
-	debug.SetGCPercent(50)
+	setCollector()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	start := e.bringUp
