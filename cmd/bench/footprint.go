@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"time"
@@ -32,11 +33,6 @@ func (b *bench) footprint() (f footprint, err error) {
 		return f, fmt.Errorf("measuring memory: %w", err)
 	}
 	f.Conns, f.PerConn = idleConns, (f.Held-f.Idle)/idleConns
-	if !b.brief {
-		if f.Named, err = b.named(); err != nil {
-			return f, fmt.Errorf("measuring memory after a million names: %w", err)
-		}
-	}
 	var took []time.Duration
 	for range b.pairs {
 		if err := b.ours.stop(); err != nil {
@@ -50,7 +46,25 @@ func (b *bench) footprint() (f footprint, err error) {
 	}
 	slices.Sort(took)
 	f.Start = took[len(took)/2]
-	return f, nil
+	if b.brief {
+		return f, nil
+	}
+	if f.Named, err = b.named(); err != nil {
+		return f, fmt.Errorf("measuring memory after a million names: %w", err)
+	}
+	return f, b.forget()
+}
+
+// forget starts the daemon anew, without the fake addresses that it gave.
+func (b *bench) forget() error {
+	if err := b.ours.stop(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(b.ours.StateDir()); err != nil {
+		return err
+	}
+	_, err := b.ours.serve(b.binary, b.logLevel)
+	return err
 }
 
 func (b *bench) memory() (idle, held int64, err error) {
@@ -84,15 +98,9 @@ const (
 	namedReals = 890_000
 )
 
-// named is what a daemon takes that was asked for a million names.
+// named is what the daemon takes that was asked for a million names.
 func (b *bench) named() (int64, error) {
 	h := b.ours
-	if err := h.stop(); err != nil {
-		return 0, err
-	}
-	if _, err := h.serve(b.binary, b.logLevel); err != nil {
-		return 0, err
-	}
 	for _, load := range []order{
 		{Name: "m0000000.foreign.example", Names: namedFakes}, {Name: "m0000000.domestic.example", Names: namedReals},
 	} {
