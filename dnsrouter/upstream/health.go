@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,6 +16,11 @@ const (
 	minDelay = 50 * time.Millisecond
 	maxDelay = time.Second
 
+	// A server's 95th percentile is that of its last sampled answers, looked up
+	// after each sampledEvery of them.
+	sampled      = 40
+	sampledEvery = 8
+
 	// failuresAllowed in a row put a server last for a time that doubles from
 	// firstBackOff to maxBackOff.
 	failuresAllowed = 3
@@ -25,24 +31,54 @@ const (
 // health is how quickly and how reliably a server answers.
 type health struct {
 	mu       sync.Mutex // guards the fields below
-	measured bool
-	rtt      time.Duration // smoothed
-	deviance time.Duration // smoothed distance from rtt
-	failures int           // in a row
-	until    time.Time     // backed off
+	answers  int
+	recent   [sampled]time.Duration // how long the last answers took, in a ring
+	p95      time.Duration          // of recent
+	rtt      time.Duration          // smoothed
+	deviance time.Duration          // smoothed distance from rtt
+	failures int                    // in a row
+	until    time.Time              // backed off
 }
 
-// answered smooths as RFC 6298 section 2 does for TCP.
+// answered smooths as RFC 6298 section 2 does for TCP, whose time-out stands in
+// for the percentile of a server that has answered too seldom to tell.
 func (h *health) answered(rtt time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.failures = 0
-	if !h.measured {
-		h.measured, h.rtt, h.deviance = true, rtt, rtt/2
-		return
+	if h.answers == 0 {
+		h.rtt, h.deviance = rtt, rtt/2
+	} else {
+		h.deviance += ((h.rtt - rtt).Abs() - h.deviance) / 4
+		h.rtt += (rtt - h.rtt) / 8
 	}
-	h.deviance += ((h.rtt - rtt).Abs() - h.deviance) / 4
-	h.rtt += (rtt - h.rtt) / 8
+	h.sample(rtt)
+}
+
+// overtaken counts a question that another server answered after this one had
+// had its time. How long its answer would have taken nobody knows: longer. Left
+// out, or taken for as long as that, the percentile could only ever shrink.
+func (h *health) overtaken(after time.Duration, now time.Time) {
+	h.mu.Lock()
+	if h.answers > 0 {
+		h.sample(after + after/2)
+	}
+	h.mu.Unlock()
+	h.failed(now)
+}
+
+// sample renews the percentile. The caller holds the lock.
+func (h *health) sample(took time.Duration) {
+	h.recent[h.answers%sampled] = took
+	h.answers++
+	switch {
+	case h.answers < sampled:
+		h.p95 = h.rtt + 4*h.deviance
+	case h.answers%sampledEvery == 0:
+		sorted := h.recent
+		slices.Sort(sorted[:])
+		h.p95 = sorted[sampled*95/100-1]
+	}
 }
 
 func (h *health) failed(now time.Time) {
@@ -55,7 +91,7 @@ func (h *health) failed(now time.Time) {
 }
 
 // delay is how long the server may take before the next one is asked, too: what
-// it exceeds once in twenty times or less. A server that failed the last time is
+// it exceeds once in twenty times. A server that failed the last time is
 // being probed and gets the least.
 func (h *health) delay() time.Duration {
 	h.mu.Lock()
@@ -63,10 +99,10 @@ func (h *health) delay() time.Duration {
 	switch {
 	case h.failures > 0:
 		return minDelay
-	case !h.measured:
+	case h.answers == 0:
 		return 3 * firstRTT
 	}
-	return max(minDelay, min(h.rtt+4*h.deviance, maxDelay))
+	return max(minDelay, min(h.p95, maxDelay))
 }
 
 // standing is what servers are ranked by.
@@ -74,7 +110,7 @@ func (h *health) standing(now time.Time) (down bool, rtt time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	rtt = firstRTT
-	if h.measured {
+	if h.answers > 0 {
 		rtt = h.rtt
 	}
 	return h.failures >= failuresAllowed && now.Before(h.until), rtt

@@ -117,6 +117,9 @@ func (s *server) ask(ctx context.Context, q Question) outcome {
 		s.health.answered(took)
 	case errors.Is(ctx.Err(), context.Canceled) && took < patience:
 		// Ended by another server's answer before its time: no fault of its own.
+	case errors.Is(ctx.Err(), context.Canceled):
+		s.health.overtaken(took, start.Add(took))
+		err = fmt.Errorf("asking %s: %w", s.name, err)
 	default:
 		s.health.failed(start.Add(took))
 		err = fmt.Errorf("asking %s: %w", s.name, ofClock(err))

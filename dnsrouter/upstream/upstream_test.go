@@ -87,7 +87,7 @@ func TestADeadServerIsHedgedAndThenAskedLast(t *testing.T) {
 	was := func(s *server, rtt time.Duration) {
 		s.health.mu.Lock()
 		defer s.health.mu.Unlock()
-		s.health.measured, s.health.rtt, s.health.deviance = true, rtt, 0
+		s.health.answers, s.health.rtt, s.health.deviance, s.health.p95 = 1, rtt, 0, rtt
 	}
 	for i := range failuresAllowed {
 		servers := u.current()
