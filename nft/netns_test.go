@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"runtime"
@@ -12,7 +13,14 @@ import (
 	"github.com/fairlead/fairlead/nft/nstest"
 )
 
-func TestMain(m *testing.M) { os.Exit(nstest.Main(m)) }
+// TestMain enters namespaces, unless only messages are to be written: emulators
+// of other processors have none.
+func TestMain(m *testing.M) {
+	if flag.Parse(); *messages != "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(nstest.Main(m))
+}
 
 // enterNetNS moves the calling goroutine into a new network namespace, which
 // ends with the test, and gives back its file descriptor. The thread is never
