@@ -15,8 +15,9 @@ type machine struct {
 	console string
 }
 
-// memory is that of each, in megabytes: a router of the middling sort has half.
-const memory = "256"
+// memory is that of each, in megabytes. The kernel unpacks into half of it at
+// most, and the tests of a 64-bit machine fill more than 128.
+const memory = "384"
 
 // machines are a 32-bit little-endian one (most of the cheap routers), a 64-bit
 // one (the newer), and a big-endian one: no kernel for big-endian MIPS is built
