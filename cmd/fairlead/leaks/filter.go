@@ -55,7 +55,7 @@ func filter(others []uint16) []unix.SockFilter {
 		{label: "port6", code: loadHalf, k: 40 + 2}, {code: jump, yes: "port"},
 		{label: "first6", code: loadHalf, k: 40 + 2}, {code: jumpIfBits, k: 0xfff8, yes: "drop"}, // RFC 8200 section 4.5
 		{code: loadByte, k: 40}, {code: jumpIf, k: UDP, yes: "port44"}, {code: jumpIf, k: TCP, yes: "port44"},
-		{code: jumpIf, k: routing, yes: "keep"}, {code: jumpIf, k: options, yes: "keep", no: "drop"},
+		{code: jumpIf, k: hopByHop, yes: "keep"}, {code: jumpIf, k: routing, yes: "keep"}, {code: jumpIf, k: fragment, yes: "keep"}, {code: jumpIf, k: options, yes: "keep", no: "drop"},
 		{label: "port44", code: loadHalf, k: 40 + 8 + 2},
 	}
 	program = append(program, step{label: "port", code: jumpIf, k: portDNS, yes: "keep"})
