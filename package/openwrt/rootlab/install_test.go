@@ -39,7 +39,8 @@ func TestRemovedItLeavesTheRouterAsItWas(t *testing.T) {
 	r.firewalled()
 	r.wantNode("laptop")
 	// For five seconds it lies dead, and what it left is the stop's to take back.
-	r.sh("kill -9 $(pidof fairlead); opkg remove fairlead")
+	r.kill()
+	r.sh("opkg remove fairlead")
 	until(t, "the firewall takes its rule back", func() bool { return len(r.input()) == rules })
 	if r.read("/etc/config/fairlead") == "" {
 		t.Error("the configuration is gone, want opkg to keep what the user wrote")

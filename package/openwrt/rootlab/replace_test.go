@@ -102,7 +102,7 @@ func TestADeviceByDHCPIsServedInBothModesWithoutAChange(t *testing.T) {
 
 func TestACrashInDNSMasqsPlaceGivesItBackAtOnce(t *testing.T) {
 	r, files := replaced(t, time.Minute) // before procd starts it again
-	r.sh("kill -9 $(pidof fairlead)")
+	r.kill()
 	r.givenBack(files)
 	if !r.web("laptop") {
 		t.Error("a client does not get to the web, want a router as without fairlead")
@@ -117,7 +117,7 @@ func TestACrashInDNSMasqsPlaceGivesItBackAtOnce(t *testing.T) {
 func TestACrashLoopInDNSMasqsPlaceLeavesItAlone(t *testing.T) {
 	r, dnsmasq := replaced(t, 50*time.Millisecond)
 	r.spoil()
-	r.sh("kill -9 $(pidof fairlead sound)")
+	r.kill()
 	r.givenBack(dnsmasq)
 	until(t, "procd has started it three times more", func() bool { return strings.Count(r.read("/tmp/log"), "instance.respawn") > 3 })
 	r.givenBack(dnsmasq)

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
 )
 
@@ -228,17 +230,42 @@ func (r *router) instances() map[string]shown {
 	return all["fairlead"].Instances
 }
 
+// control is where the daemon answers the other commands.
+const control = "tmp/run/fairlead/control.sock"
+
 // daemon waits until the gateway serves, and gives what procd says of it.
 func (r *router) daemon() shown {
 	r.t.Helper()
 	until(r.t, "fairlead serves", func() bool {
-		c, err := net.Dial("unix", filepath.Join(r.root, "tmp/run/fairlead/control.sock"))
+		c, err := net.Dial("unix", filepath.Join(r.root, control))
 		if err == nil {
 			c.Close()
 		}
 		return err == nil
 	})
 	return r.instances()["main"]
+}
+
+// kill ends the gateway as a crash does: whoever listens at its control socket.
+// pidof would find each other command of the program as well, which may be over
+// before the kill, and procd knows only the jail.
+func (r *router) kill() {
+	r.t.Helper()
+	r.daemon()
+	c, err := net.Dial("unix", filepath.Join(r.root, control))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	ok(r.t, err)
+	ok(r.t, raw.Control(func(fd uintptr) {
+		var listener *unix.Ucred
+		if listener, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			err = unix.Kill(int(listener.Pid), unix.SIGKILL)
+		}
+	}))
+	ok(r.t, err)
 }
 
 // seen is whom the web saw when a client asked for a name of the node's.
