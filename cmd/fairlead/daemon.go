@@ -211,7 +211,7 @@ func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 	}, d.dnsPlan(d.gen))
 	d.gateway = gateway.New(gateway.Config{
 		Names: fakeNames{d.pool}, History: d.router.History(), Devices: d.devices,
-		Resolve: resolving(d.resolve), Sender: d.sender, HandBack: d.taker(), Log: d.log,
+		Resolve: resolver(d.resolve), Sender: d.sender, HandBack: d.taker(), Log: d.log,
 	}, d.gen.gatewayPlan())
 	return nil
 }
@@ -230,16 +230,10 @@ func (d *daemon) resolve(ctx context.Context, upstreamName, host string) ([]neti
 	return d.router.Resolve(ctx, upstreamName, host)
 }
 
-// resolving makes a gateway.Resolver of a function.
-type resolving resolver
-
-func (r resolving) Resolve(ctx context.Context, upstreamName, host string) ([]netip.Addr, error) {
-	return r(ctx, upstreamName, host)
-}
-
 // fakeNames are the pool as the gateway uses it.
 type fakeNames struct{ *fakeip.Pool }
 
+// Hold pins a fake address and gives the name that it stands for.
 func (n fakeNames) Hold(addr netip.Addr) (string, bool) {
 	if !n.Pool.Hold(addr) {
 		return "", false
@@ -290,6 +284,7 @@ func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
 // kernelWays are the table as the DNS router uses it.
 type kernelWays struct{ *nft.Table }
 
+// SetWays has the kernel know which way flows to real addresses leave.
 func (k kernelWays) SetWays(all []dnsrouter.AddrWay) error {
 	learned := make([]nft.Learned, len(all))
 	for i, w := range all {
@@ -298,6 +293,7 @@ func (k kernelWays) SetWays(all []dnsrouter.AddrWay) error {
 	return k.Table.SetWays(learned)
 }
 
+// SetFake has the kernel know what a fake address stands for.
 func (k kernelWays) SetFake(fake, real netip.Addr, way dnsrouter.Way) error {
 	return k.Table.SetFake(fake, real, nft.Way(way))
 }

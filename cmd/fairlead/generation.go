@@ -41,12 +41,18 @@ type generation struct {
 // resolver asks one upstream for addresses.
 type resolver func(ctx context.Context, upstreamName, host string) ([]netip.Addr, error)
 
+// Resolve calls the function: so it is a gateway.Resolver.
+func (r resolver) Resolve(ctx context.Context, upstreamName, host string) ([]netip.Addr, error) {
+	return r(ctx, upstreamName, host)
+}
+
 // through is a resolver that knows which upstream to ask.
 type through struct {
 	resolve  resolver
 	upstream string
 }
 
+// LookupHost gives what the upstream says of a host's addresses.
 func (t through) LookupHost(ctx context.Context, host string) ([]netip.Addr, error) {
 	return t.resolve(ctx, t.upstream, host)
 }
