@@ -38,6 +38,7 @@ const (
 	Down
 )
 
+// String gives the state as one word: unused, up or down.
 func (s State) String() string {
 	return [...]string{"unused", "up", "down"}[s]
 }

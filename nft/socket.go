@@ -161,8 +161,10 @@ func refusal(b *batch, place int, errno syscall.Errno) error {
 	return e
 }
 
+// Error says what was being done, and the kernel's reason.
 func (e *refusedError) Error() string { return e.doing + ": " + e.errno.Error() }
 
+// Unwrap gives the errno, which callers tell refusals apart by.
 func (e *refusedError) Unwrap() error { return e.errno }
 
 // answer is a message of type NLMSG_ERROR: the errno, then the header of the

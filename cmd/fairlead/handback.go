@@ -21,6 +21,7 @@ type handBack struct {
 	flows *route.Conntrack
 }
 
+// HandBack has the kernel carry the flow from its next datagram on.
 func (h handBack) HandBack(client, dialled netip.AddrPort) error {
 	if err := h.table.HandBack(client, dialled); err != nil {
 		return err
@@ -28,6 +29,7 @@ func (h handBack) HandBack(client, dialled netip.AddrPort) error {
 	return h.flows.DeleteFlow(client, dialled)
 }
 
+// Resend sends datagrams from the client's own address, with the mark of our sockets.
 func (h handBack) Resend(client, dialled netip.AddrPort, datagrams [][]byte) error {
 	return tproxy.Resend(client, dialled, datagrams, mark.Own)
 }

@@ -242,6 +242,7 @@ type nearPackets struct {
 	near func(netip.Addr) bool
 }
 
+// Read gives the next question of an asker who is near.
 func (p nearPackets) Read() (payload []byte, client, server netip.AddrPort, err error) {
 	for {
 		payload, client, server, err = p.UDPListener.Read()
@@ -257,6 +258,7 @@ type nearStreams struct {
 	near func(netip.Addr) bool
 }
 
+// Accept gives the next connection of an asker who is near, and closes others.
 func (s nearStreams) Accept() (net.Conn, error) {
 	for {
 		c, err := s.AcceptTCP()
@@ -276,4 +278,5 @@ type neighbour struct {
 	standIn *standIn
 }
 
+// Here says whether dnsmasq has its DNS: not while its place is taken.
 func (n neighbour) Here() bool { return !n.standIn.here.Load() }

@@ -222,11 +222,13 @@ type peer struct {
 	greeted atomic.Pointer[quic.Conn] // nil: not yet
 }
 
+// ReadFrom receives a datagram, which can only be the peer's.
 func (p *peer) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, err := p.Read(b)
 	return n, p.addr, err
 }
 
+// WriteTo sends a datagram to the peer, whatever address is given.
 func (p *peer) WriteTo(b []byte, _ net.Addr) (int, error) { return p.Write(b) }
 
 // Close takes leave of the peer, which would wait for us for a while else.
@@ -237,7 +239,9 @@ func (p *peer) Close() error {
 	return p.Conn.Close()
 }
 
-// SetReadBuffer and SetWriteBuffer do nothing: DNS needs no large buffers, and
-// without them quic-go complains on standard error.
-func (*peer) SetReadBuffer(int) error  { return nil }
+// SetReadBuffer does nothing: DNS needs no large buffers, and without the method
+// quic-go complains on standard error.
+func (*peer) SetReadBuffer(int) error { return nil }
+
+// SetWriteBuffer does nothing, as SetReadBuffer.
 func (*peer) SetWriteBuffer(int) error { return nil }

@@ -26,6 +26,7 @@ const (
 	expression      // a regular expression, anchored only if it says so
 )
 
+// String is the word before the colon, as ParsePattern reads it.
 func (f form) String() string {
 	return [...]string{"nothing", "domain", "full", "keyword", "regexp"}[f]
 }

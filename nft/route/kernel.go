@@ -27,6 +27,7 @@ func dial(protocol int) (kernel, error) {
 	return kernel{conn}, nil
 }
 
+// Close gives the socket back.
 func (k kernel) Close() { k.conn.Close() }
 
 // ask sends one request and gives the answers' data, with errInterrupted as much

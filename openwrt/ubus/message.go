@@ -88,6 +88,7 @@ const (
 	PermissionDenied Status = 6
 )
 
+// Error is the text that libubus has for the status.
 func (s Status) Error() string {
 	names := [...]string{
 		"no mistake", "invalid command", "invalid argument", "method not found", "not found", "no data", "permission denied",

@@ -239,6 +239,7 @@ type bounded struct {
 	release func()
 }
 
+// Close ends the connection, and the watch for its context.
 func (b bounded) Close() error {
 	b.release()
 	return b.Conn.Close()

@@ -46,6 +46,7 @@ type Finding struct {
 	Sender   policy.Device // who sent it, as far as that is known
 }
 
+// String is all that the finding says, for the messages of tests.
 func (f Finding) String() string {
 	what := "question"
 	if f.Response {

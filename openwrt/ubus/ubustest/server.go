@@ -15,12 +15,12 @@ import (
 	"sync"
 )
 
-// Table and Array are values that hold others: strings, bools, ints, Tables and
+// Table is a value that holds others by name: strings, bools, ints, Tables and
 // Arrays.
-type (
-	Table []field
-	Array []any
-)
+type Table []field
+
+// Array is a value that holds others of these kinds in a row.
+type Array []any
 
 type field struct {
 	name  string

@@ -35,6 +35,7 @@ func main() {
 // exitCode ends a program without a word.
 type exitCode int
 
+// Error says the code, in case that somebody prints it all the same.
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // flock locks a file descriptor of the calling shell, which BusyBox in Debian
