@@ -119,23 +119,9 @@ func deletes(e netlink.Message) (elements, ok bool) {
 	return false, false
 }
 
-// tableOf reads the name of the table, which is attribute 1 of every event
-// about one (linux/netfilter/nf_tables.h).
-func tableOf(e netlink.Message) string {
-	if len(e.Data) < 4 { // struct nfgenmsg
-		return ""
-	}
-	ad, err := netlink.NewAttributeDecoder(e.Data[4:])
-	if err != nil {
-		return ""
-	}
-	for ad.Next() {
-		if ad.Type() == unix.NFTA_TABLE_NAME {
-			return ad.String()
-		}
-	}
-	return ""
-}
+// tableOf is the name of the table that an event is about: attribute 1 of every
+// kind of them (linux/netfilter/nf_tables.h).
+func tableOf(e netlink.Message) string { return attributeText(e, unix.NFTA_TABLE_NAME) }
 
 // port is the netlink port that our own transactions come from; 0: none yet.
 func (t *Table) port() (port uint32) {

@@ -71,25 +71,8 @@ func concerns(e netlink.Message) (c Change, ok bool) {
 		const protocol = 5 // of struct rtmsg (rtnetlink(7))
 		ok = len(e.Data) > protocol && e.Data[protocol] == Tag
 	case unix.RTM_DELRULE:
-		ok = ruleProtocol(e) == Tag
+		rules, _ := parseAll([][]byte{e.Data}, sizeofRuleHeader, parseRule)
+		ok = len(rules) == 1 && rules[0].tag == Tag
 	}
 	return Change{By: e.Header.PID}, ok
-}
-
-// ruleProtocol reads who a rule says added it.
-func ruleProtocol(e netlink.Message) uint8 {
-	const header = 12 // struct fib_rule_hdr (linux/fib_rules.h)
-	if len(e.Data) < header {
-		return 0
-	}
-	ad, err := netlink.NewAttributeDecoder(e.Data[header:])
-	if err != nil {
-		return 0
-	}
-	for ad.Next() {
-		if ad.Type() == unix.FRA_PROTOCOL {
-			return ad.Uint8()
-		}
-	}
-	return 0
 }
