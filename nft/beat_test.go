@@ -14,7 +14,7 @@ func TestAnyChangeTakesAHeartbeatAlongThatIsDue(t *testing.T) {
 			table.beaten = time.Now().Add(-due)
 		}
 		before := time.Now()
-		check(t, "AddDirect", table.AddDirect(0, addr("192.0.2.1"), time.Hour))
+		check(t, "SetWay", table.SetWay(0, addr("192.0.2.1"), DirectWay, time.Hour))
 		if got, want := len(elements(t, aliveSet)), map[bool]int{true: 2}[isDue]; got != want {
 			t.Errorf("with a heartbeat due (%v) a change leaves %d families alive, want %d", isDue, got, want)
 		}

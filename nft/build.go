@@ -52,7 +52,7 @@ func Build(c Config) (*Ruleset, error) {
 	if err := c.validate(); err != nil {
 		return nil, fmt.Errorf("building table %s: %w", TableName, err)
 	}
-	r := &Ruleset{interfaces: slices.Clone(c.Interfaces), people: len(c.Members), forget: c.Forget}
+	r := &Ruleset{interfaces: slices.Clone(c.Interfaces), people: len(c.Members)}
 	for _, g := range c.Groups {
 		r.ways = append(r.ways, g.hasWays())
 	}
@@ -202,7 +202,7 @@ func (c Config) waySets(f family, group int) []set {
 	var sets []set
 	for _, w := range learnable(c.Interfaces) {
 		s := waySet(wayName(f, group, w), f, w, c.Interfaces)
-		s.timeout, s.content = true, fromNames
+		s.timeout, s.content = true, fromTraffic
 		sets = append(sets, s)
 	}
 	return sets

@@ -34,7 +34,6 @@ type Config struct {
 	Zones       []Zone    // of the machine's firewall, as far as it refuses something
 	Router      bool      // the router's own flows are diverted, too, as those of a client of RouterGroup; then no interface may have the number 15
 	RouterGroup int
-	Forget      bool // a reload drops the addresses learned as direct: rules, groups or outbounds have changed
 }
 
 // Group is what the clients of one section have in common: one chain, one set of addresses for each way.

@@ -13,17 +13,17 @@ import (
 func crowded(t testing.TB, n int) *Table {
 	c := outwards()
 	c.Groups[0].Addrs = rows(n, DirectWay, addr("20.0.0.0"))
-	table := install(t, enterNetNS(t), c)
+	table := open(t, enterNetNS(t))
 	learned, four, six := addr("11.0.0.1"), addr("198.18.1.0"), addr("2001:2::1:0")
-	var directs []Direct
+	var ways []Learned
 	var fakes [][2]netip.Addr
 	for range n {
 		learned, four, six = learned.Next(), four.Next(), six.Next()
-		directs = append(directs, Direct{Group: 0, Addr: learned, TTL: time.Hour})
+		ways = append(ways, Learned{Addr: learned, Way: DirectWay, TTL: time.Hour})
 		fakes = append(fakes, [2]netip.Addr{four, six})
 	}
-	check(t, "AddDirects", table.AddDirects(directs))
-	check(t, "AddFakes", table.AddFakes(fakes))
+	check(t, "Install", table.Install(build(t, c), fakes))
+	check(t, "SetWays", table.SetWays(ways))
 	return table
 }
 
@@ -74,22 +74,22 @@ func median(all []time.Duration) time.Duration {
 	return all[len(all)/2]
 }
 
-// BenchmarkAddDirectAmong tells what one more address costs when others are
+// BenchmarkSetWayAmong tells what one more address costs when others are
 // known already.
-func BenchmarkAddDirectAmong(b *testing.B) {
+func BenchmarkSetWayAmong(b *testing.B) {
 	for _, known := range []int{0, 4000, 16000, 65000} {
 		b.Run(fmt.Sprint(known), func(b *testing.B) {
 			table := install(b, enterNetNS(b), house())
 			a := addr("11.0.0.1")
-			var crowd []Direct
+			var crowd []Learned
 			for range known {
 				a = a.Next()
-				crowd = append(crowd, Direct{Group: 0, Addr: a, TTL: time.Hour})
+				crowd = append(crowd, Learned{Addr: a, Way: DirectWay, TTL: time.Hour})
 			}
-			check(b, "AddDirects", table.AddDirects(crowd))
+			check(b, "SetWays", table.SetWays(crowd))
 			for b.Loop() {
 				a = a.Next()
-				check(b, "AddDirect", table.AddDirect(0, a, time.Minute))
+				check(b, "SetWay", table.SetWay(0, a, DirectWay, time.Minute))
 			}
 		})
 	}
@@ -99,14 +99,14 @@ func BenchmarkAddDirectAmong(b *testing.B) {
 func BenchmarkAddFakeAmong(b *testing.B) {
 	for _, known := range []int{0, 4000, 16000, 65000} {
 		b.Run(fmt.Sprint(known), func(b *testing.B) {
-			table := install(b, enterNetNS(b), house())
+			table := open(b, enterNetNS(b))
 			four, six := addr("198.18.0.1"), addr("2001:2::1")
 			var crowd [][2]netip.Addr
 			for range known {
 				four, six = four.Next(), six.Next()
 				crowd = append(crowd, [2]netip.Addr{four, six})
 			}
-			check(b, "AddFakes", table.AddFakes(crowd))
+			check(b, "Install", table.Install(build(b, house()), crowd))
 			for b.Loop() {
 				four, six = four.Next(), six.Next()
 				check(b, "AddFake", table.AddFake(four, six))

@@ -45,14 +45,6 @@ func (t *Table) SetMembers(i int, macs []policy.MAC, prefixes []netip.Prefix) er
 	})
 }
 
-// SetLAN replaces the interfaces that are served. They need not exist.
-func (t *Table) SetLAN(devices []string) error {
-	return t.change("replacing the LAN interfaces", func(b *batch, _ *Ruleset) error {
-		refill(b, lanSet, deviceElements(devices))
-		return validDevices(devices)
-	})
-}
-
 // refill replaces the elements of a set at once.
 func refill(b *batch, name string, elements []element) {
 	b.flushSet(name)

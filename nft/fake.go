@@ -72,15 +72,10 @@ func (r *Ruleset) leading(f family, fake netip.Addr, way Way) []placement {
 // hasFakeReal tells whether fake addresses can stand for real ones in the kernel.
 func (r *Ruleset) hasFakeReal() bool { return len(r.interfaces) > 0 }
 
-// AddFakes is AddFake for many pairs, in as few transactions as hold them.
-func (t *Table) AddFakes(pairs [][2]netip.Addr) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.addFakes(pairs)
-}
-
-// addFakes supposes that the addresses are new, or relayed already. Those in
-// other sets stand for real ones, which the kernel refuses to be told otherwise.
+// addFakes is AddFake for many pairs, in as few transactions as hold them. It
+// supposes that the addresses are new, or relayed already. Those in other sets
+// stand for real ones, which the kernel refuses to be told otherwise. The caller
+// holds the lock.
 func (t *Table) addFakes(pairs [][2]netip.Addr) error {
 	const doing = "adding fake addresses"
 	return chunks(pairs, func(part [][2]netip.Addr) error {
@@ -91,7 +86,9 @@ func (t *Table) addFakes(pairs [][2]netip.Addr) error {
 		if !misjudged(err) {
 			return err
 		}
-		return t.lead(doing, part, Relay)
+		return t.settle(doing, ofEach(part, func(f family, fake netip.Addr) []placement {
+			return t.ruleset.onlyLeads(f, fake, Relay)
+		}))
 	})
 }
 
@@ -99,24 +96,6 @@ func (t *Table) addFakes(pairs [][2]netip.Addr) error {
 func (r *Ruleset) newlyRelayed(f family, fake netip.Addr) []placement {
 	relayed := placement{set: fakeWayName(f, Relay), element: element{key: addrValue(fake)}}
 	return append([]placement{relayed}, r.standsForNone(f, fake)...)
-}
-
-// DelFakes has new flows to pairs of fake addresses refused again. They need
-// not be known.
-func (t *Table) DelFakes(pairs [][2]netip.Addr) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.lead("deleting fake addresses", pairs, Refuse)
-}
-
-// lead has all addresses of the pairs relayed, or refused.
-func (t *Table) lead(doing string, pairs [][2]netip.Addr, way Way) error {
-	if t.ruleset == nil {
-		return fmt.Errorf("%s: %w", doing, ErrNotInstalled)
-	}
-	return t.settle(doing, ofEach(pairs, func(f family, fake netip.Addr) []placement {
-		return t.ruleset.onlyLeads(f, fake, way)
-	}))
 }
 
 // ofEach is a group for each of the pairs.

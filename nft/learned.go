@@ -86,32 +86,3 @@ func (r *Ruleset) placed(l Learned, gone bool) ([]placement, error) {
 	}
 	return group, nil
 }
-
-// Direct is an address that leaves directly for the clients of one group.
-type Direct struct {
-	Group int
-	Addr  netip.Addr
-	TTL   time.Duration // as that of Learned
-}
-
-// AddDirect is SetWay with DirectWay.
-func (t *Table) AddDirect(group int, addr netip.Addr, ttl time.Duration) error {
-	return t.SetWay(group, addr, DirectWay, ttl)
-}
-
-// AddDirects is SetWays with DirectWay.
-func (t *Table) AddDirects(directs []Direct) error { return t.SetWays(learned(directs)) }
-
-// DelDirect is DelWay.
-func (t *Table) DelDirect(group int, addr netip.Addr) error { return t.DelWay(group, addr) }
-
-// DelDirects is DelWays.
-func (t *Table) DelDirects(directs []Direct) error { return t.DelWays(learned(directs)) }
-
-func learned(directs []Direct) []Learned {
-	all := make([]Learned, len(directs))
-	for i, d := range directs {
-		all[i] = Learned{Group: d.Group, Addr: d.Addr, Way: DirectWay, TTL: d.TTL}
-	}
-	return all
-}

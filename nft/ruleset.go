@@ -15,7 +15,6 @@ type Ruleset struct {
 	ways       []bool // of each group: whether it has sets of learned addresses
 	interfaces []Interface
 	people     int // number of member lists
-	forget     bool
 }
 
 // chain is a list of rules; a base chain also has a hook.
@@ -133,8 +132,8 @@ func (r *Ruleset) create(b *batch) {
 }
 
 // replace turns the table of old, in which the address maps of r are staged,
-// into that of r. The chains are emptied first:
-// nothing but them holds on to the sets, and nothing but rules and sets to the chains.
+// into that of r. The chains are emptied first: nothing but them holds on to the
+// sets, and nothing but rules and sets to the chains.
 func (r *Ruleset) replace(b *batch, old *Ruleset) {
 	b.flushChains()
 	for _, s := range old.sets {
@@ -168,8 +167,6 @@ func (r *Ruleset) keeps(s set) bool {
 	switch s.content {
 	case fromTraffic, fromFakes, fromAddrs:
 		return wanted
-	case fromNames:
-		return wanted && !r.forget
 	}
 	return false
 }

@@ -63,7 +63,6 @@ const (
 	fromConfig  content = iota // replaced by the new configuration's
 	fromTraffic                // kept
 	fromFakes                  // kept; those of a set that goes are relayed
-	fromNames                  // kept, unless what names stand for has changed
 	fromAddrs                  // the name tells them: kept if the new configuration has the same
 )
 

@@ -100,11 +100,11 @@ func (t *Table) install(rs *Ruleset, fakes [][2]netip.Addr) error {
 }
 
 // Reload turns the installed table into that of rs: chains and sets of the
-// configuration are replaced, what was learned at run time is kept (unless
-// Config.Forget), and the heartbeat is renewed. Addresses that led to interfaces
-// which are no more are relayed. After an error the old table stands, unless it
-// was gone before: then Install is what helps. New address rules are added
-// before that transaction, by several of their own.
+// configuration are replaced, what was learned at run time is kept, and the
+// heartbeat is renewed. Addresses that led to interfaces which are no more are
+// relayed. After an error the old table stands, unless it was gone before: then
+// Install is what helps. New address rules are added before that transaction, by
+// several of their own.
 func (t *Table) Reload(rs *Ruleset) error {
 	t.turn.Lock()
 	defer t.turn.Unlock()

@@ -114,8 +114,8 @@ func sorted(listing string) string {
 func TestReloadKeepsWhatWasLearned(t *testing.T) {
 	table := install(t, enterNetNS(t), family3())
 	check(t, "AddFake", table.AddFake(addr("198.18.0.5"), addr("2001:2::5")))
-	check(t, "AddDirect", table.AddDirect(1, addr("198.51.100.7"), time.Minute))
-	check(t, "AddDirect", table.AddDirect(3, addr("2001:db8::7"), time.Minute))
+	check(t, "SetWay", table.SetWay(1, addr("198.51.100.7"), DirectWay, time.Minute))
+	check(t, "SetWay", table.SetWay(3, addr("2001:db8::7"), DirectWay, time.Minute))
 	c := family3()
 	c.Groups = c.Groups[:3] // group 3 goes
 	c.Members = c.Members[:2]
@@ -129,17 +129,6 @@ func TestReloadKeepsWhatWasLearned(t *testing.T) {
 	if out, err := tryRun("", "nft", "list", "set", "inet", TableName, "way6_g3"); err == nil {
 		t.Errorf("the set of a group that went is still there:\n%s", out)
 	}
-}
-
-func TestReloadForgetsWhatNamesStoodForIfTold(t *testing.T) {
-	table := install(t, enterNetNS(t), house())
-	check(t, "AddFake", table.AddFake(addr("198.18.0.5"), addr("2001:2::5")))
-	check(t, "AddDirect", table.AddDirect(0, addr("198.51.100.7"), time.Minute))
-	c := house()
-	c.Forget = true
-	check(t, "Reload", table.Reload(build(t, c)))
-	wantElements(t, "after Reload", "way4_g0")
-	wantElements(t, "after Reload", "fakeway4", "198.18.0.5")
 }
 
 func TestARefusedReloadLeavesTheOldTableAndNamesTheRule(t *testing.T) {
@@ -209,23 +198,18 @@ func TestManyElementsAllArrive(t *testing.T) {
 	}
 	table := open(t, enterNetNS(t))
 	check(t, "Install", table.Install(build(t, c), fakes))
-	var directs []Direct
+	var directs []Learned
 	for _, f := range fakes {
-		directs = append(directs, Direct{0, f[0], time.Hour})
+		directs = append(directs, Learned{Addr: f[0], Way: DirectWay, TTL: time.Hour})
 	}
-	check(t, "AddDirects", table.AddDirects(directs))
+	check(t, "SetWays", table.SetWays(directs))
 	for _, name := range []string{"home4", "m0_mac", "fakeway4", "fakeway6", "way4_g0"} {
 		if got := len(elements(t, name)); got != n {
 			t.Errorf("%s has %d elements, want %d", name, got, n)
 		}
 	}
-	check(t, "DelDirects", table.DelDirects(directs))
-	check(t, "DelFakes", table.DelFakes(fakes))
-	for _, name := range []string{"way4_g0", "fakeway4", "fakeway6"} {
-		if got := len(elements(t, name)); got != 0 {
-			t.Errorf("after deletion %s has %d elements, want none", name, got)
-		}
-	}
+	check(t, "DelWays", table.DelWays(directs))
+	wantElements(t, "after DelWays", "way4_g0")
 }
 
 func TestADirectAddressIsBelievedForTheTimeToldLast(t *testing.T) {
@@ -239,27 +223,26 @@ func TestADirectAddressIsBelievedForTheTimeToldLast(t *testing.T) {
 		{5 * time.Second, "5s"},
 		{0, "1s"}, // to the kernel no time would be for ever
 	} {
-		check(t, "AddDirect", table.AddDirect(0, addr("198.51.100.7"), tt.ttl))
-		wantElements(t, "after AddDirect for "+tt.ttl.String(), "way4_g0", "198.51.100.7 timeout "+tt.want)
+		check(t, "SetWay", table.SetWay(0, addr("198.51.100.7"), DirectWay, tt.ttl))
+		wantElements(t, "after SetWay for "+tt.ttl.String(), "way4_g0", "198.51.100.7 timeout "+tt.want)
 	}
 }
 
 func TestDeletingWhatIsNotThereIsFine(t *testing.T) {
 	table := install(t, enterNetNS(t), house())
-	check(t, "AddDirect", table.AddDirect(0, addr("198.51.100.8"), time.Minute))
-	check(t, "DelDirect", table.DelDirect(0, addr("198.51.100.7")))
-	check(t, "DelFakes", table.DelFakes([][2]netip.Addr{{addr("198.18.0.5"), {}}}))
-	wantElements(t, "after DelDirect of another", "way4_g0", "198.51.100.8 timeout 1m")
+	check(t, "SetWay", table.SetWay(0, addr("198.51.100.8"), DirectWay, time.Minute))
+	check(t, "DelWay", table.DelWay(0, addr("198.51.100.7")))
+	wantElements(t, "after DelWay of another", "way4_g0", "198.51.100.8 timeout 1m")
 }
 
 func TestAGroupThatIsDirectAnywayTakesNoAddress(t *testing.T) {
 	table := install(t, enterNetNS(t), family3())
-	check(t, "AddDirect", table.AddDirect(0, addr("198.51.100.7"), time.Minute))
-	if err := table.AddDirect(4, addr("198.51.100.7"), time.Minute); err == nil {
-		t.Error("AddDirect to a group that does not exist = nil, want an error")
+	check(t, "SetWay", table.SetWay(0, addr("198.51.100.7"), DirectWay, time.Minute))
+	if err := table.SetWay(4, addr("198.51.100.7"), DirectWay, time.Minute); err == nil {
+		t.Error("SetWay to a group that does not exist = nil, want an error")
 	}
-	if err := table.AddDirect(1, addr("::ffff:198.51.100.7"), time.Minute); err == nil {
-		t.Error("AddDirect of a mapped address = nil, want an error")
+	if err := table.SetWay(1, addr("::ffff:198.51.100.7"), DirectWay, time.Minute); err == nil {
+		t.Error("SetWay of a mapped address = nil, want an error")
 	}
 }
 
@@ -277,8 +260,6 @@ func TestSetsAreReplacedWhole(t *testing.T) {
 	wantElements(t, "after SetMembers", "m0_mac", "02:00:00:00:00:09")
 	wantElements(t, "after SetMembers", "m0_4", "192.168.77.9")
 	wantElements(t, "after SetMembers", "m0_6", "2001:db8:77::/127")
-	check(t, "SetLAN", table.SetLAN([]string{"br-guest"}))
-	wantElements(t, "after SetLAN", "lan", `"br-guest"`)
 	if err := table.SetMembers(3, nil, nil); err == nil {
 		t.Error("SetMembers of a section that does not exist = nil, want an error")
 	}
@@ -319,10 +300,10 @@ func TestWritersOfAllKindsDoNotDisturbEachOther(t *testing.T) {
 			for j := range 25 {
 				a := netip.AddrFrom4([4]byte{198, 51, byte(i), byte(j)})
 				failed <- errors.Join(
-					table.AddDirect(0, a, time.Minute),
+					table.SetWay(0, a, DirectWay, time.Minute),
 					table.Beat(),
 					table.AddFake(netip.AddrFrom4([4]byte{198, 18, byte(i), byte(j)}), netip.Addr{}),
-					table.DelDirect(0, a))
+					table.DelWay(0, a))
 			}
 		})
 	}
@@ -351,12 +332,12 @@ func BenchmarkAddFake(b *testing.B) {
 	}
 }
 
-func BenchmarkAddDirect(b *testing.B) {
+func BenchmarkSetWay(b *testing.B) {
 	table := install(b, enterNetNS(b), house())
 	a := addr("11.0.0.1")
 	for b.Loop() {
 		a = a.Next()
-		check(b, "AddDirect", table.AddDirect(0, a, time.Minute))
+		check(b, "SetWay", table.SetWay(0, a, DirectWay, time.Minute))
 	}
 }
 

@@ -132,13 +132,15 @@ func TestAFakeAddressAddedAnewIsRelayed(t *testing.T) {
 	wantElements(t, "after AddFake", "fakereal6")
 }
 
-func TestADeletedFakeAddressStandsForNothing(t *testing.T) {
+func TestARefusedFakeAddressStandsForNothing(t *testing.T) {
 	table := install(t, enterNetNS(t), outwards())
 	check(t, "SetFake", table.SetFake(addr("198.18.0.5"), addr("198.51.100.7"), InterfaceWay(3)))
 	check(t, "AddFake", table.AddFake(addr("198.18.0.6"), netip.Addr{}))
-	check(t, "DelFakes", table.DelFakes([][2]netip.Addr{{addr("198.18.0.5"), addr("2001:2::5")}, {addr("198.18.0.6")}}))
-	wantFakes(t, "after DelFakes", v4(), nil)
-	wantElements(t, "after DelFakes", "fakereal4")
+	for _, a := range []string{"198.18.0.5", "198.18.0.6", "2001:2::5"} {
+		check(t, "SetFake", table.SetFake(addr(a), netip.Addr{}, Refuse))
+	}
+	wantFakes(t, "after SetFake", v4(), nil)
+	wantElements(t, "after SetFake", "fakereal4")
 }
 
 func TestWhatLedToAnInterfaceThatGoesIsRelayed(t *testing.T) {

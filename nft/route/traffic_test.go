@@ -220,14 +220,14 @@ func TestNewFlowsReachTheDaemonWithTheirDestination(t *testing.T) {
 	l.sees("with the daemon", "daemon", "80", server4, server6)
 
 	for _, a := range []string{server4, server6} {
-		if err := l.table.AddDirect(0, netip.MustParseAddr(a), time.Minute); err != nil {
+		if err := l.table.SetWay(0, netip.MustParseAddr(a), nft.DirectWay, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
 	l.sees("with the address known as direct", "server", "80", server4, server6)
 
 	for _, a := range []string{server4, server6} {
-		if err := l.table.DelDirect(0, netip.MustParseAddr(a)); err != nil {
+		if err := l.table.DelWay(0, netip.MustParseAddr(a)); err != nil {
 			t.Fatal(err)
 		}
 	}
