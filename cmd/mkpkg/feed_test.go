@@ -73,10 +73,12 @@ INSTALL_DIR := install -d -m0755
 INSTALL_BIN := install -m0755
 `,
 		"include/package.mk": `define BuildPackage
+$(1): export POSTINST = $$(Package/$(1)/postinst)
 $(1): export POSTRM = $$(Package/$(1)/postrm)
 $(1):
 	@echo version=$$(PKG_VERSION)-r$$(PKG_RELEASE) tags=$$(GO_PKG_TAGS) conffiles=$$(Package/$(1)/conffiles)
 	$$(call Package/$(1)/install,$$(DEST))
+	@printf '%s\n' "$$$$POSTINST" >$$(DEST).postinst-pkg
 	@printf '%s\n' "$$$$POSTRM" >$$(DEST).postrm
 endef
 `,
@@ -147,8 +149,14 @@ func TestTheFeedInstallsWhatMkpkgPacks(t *testing.T) {
 				t.Errorf("%s says\n%s\nwant %q in it", name, said, part)
 			}
 		}
-		if got, want := readFile(t, dest+".postrm"), readFile(t, filepath.Join(feedDir, "postrm")); got != want {
-			t.Errorf("the script postrm of %s is\n%s\nwant\n%s", name, got, want)
+		scripts, err := readScripts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for script, want := range scripts {
+			if got := readFile(t, dest+"."+script); got != want {
+				t.Errorf("the script %s of %s is\n%s\nwant\n%s", script, name, got, want)
+			}
 		}
 	}
 }
