@@ -3,7 +3,6 @@ package outbound
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -275,14 +274,5 @@ func TestAnInterfaceBindsItsSockets(t *testing.T) {
 	_, err = NewInterface("missing0", 0, nil).DialTCP(soon(t), "", at)
 	if err == nil || !strings.Contains(err.Error(), "missing0") {
 		t.Errorf("a device that does not exist: %v, want an error that names it", err)
-	}
-}
-
-func TestRejectRejects(t *testing.T) {
-	_, tcp := Reject{}.DialTCP(soon(t), "example.com", somewhere)
-	_, udp := Reject{}.DialUDP(soon(t), "example.com", somewhere)
-	_, listen := Reject{}.ListenUDP(soon(t), false)
-	if got := fmt.Sprint(tcp == ErrRejected, udp == ErrRejected, listen == ErrRejected); got != "true true true" {
-		t.Errorf("errors %v, %v, %v; want %v", tcp, udp, listen, ErrRejected)
 	}
 }

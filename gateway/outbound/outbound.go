@@ -1,10 +1,9 @@
 // Package outbound dials what a flow wants to reach by the way that was decided
-// for it: directly, through an interface, through a proxy node, or not at all.
+// for it: directly, through an interface, or through a proxy node.
 package outbound
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -42,29 +41,7 @@ type Resolver interface {
 	LookupHost(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
-// ErrRejected is what Reject answers.
-var ErrRejected = errors.New("rejected by policy")
-
-// Reject refuses every flow. Its zero value is ready.
-type Reject struct{}
-
-// DialTCP returns ErrRejected.
-func (Reject) DialTCP(context.Context, string, netip.AddrPort) (net.Conn, error) {
-	return nil, ErrRejected
-}
-
-// DialUDP returns ErrRejected.
-func (Reject) DialUDP(context.Context, string, netip.AddrPort) (net.Conn, error) {
-	return nil, ErrRejected
-}
-
-// ListenUDP returns ErrRejected.
-func (Reject) ListenUDP(context.Context, bool) (PacketConn, error) {
-	return nil, ErrRejected
-}
-
 var (
-	_ Outbound = Reject{}
 	_ Outbound = (*Direct)(nil)
 	_ Outbound = (*Interface)(nil)
 	_ Outbound = (*SOCKS5)(nil)
