@@ -2,8 +2,9 @@
 // IPv6 address each, and remembers them over a crash.
 //
 // A name's two addresses share a slot: the slot's number is the distance from
-// the start of either range. What is kept for a slot is three words, so a full
-// 198.18.0.0/15 costs about three megabytes and its names' own bytes.
+// the start of either range. What is kept for a slot are two words and a place or
+// two in an index, so a full 198.18.0.0/15 costs two megabytes and its names' own
+// bytes.
 package fakeip
 
 import (
@@ -13,7 +14,6 @@ import (
 	"math"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -37,14 +37,14 @@ type Slot uint32
 // has memory for names.
 const maxSlots = 1 << 24
 
-// maxKeep bounds Config.Keep, so that seconds fit 31 bits for as long as any
-// daemon runs.
+// maxKeep bounds Config.Keep, so that an instant and it fit a word of the tables.
 const maxKeep = 365 * 24 * time.Hour
 
 // Stats counts what a Pool holds and what happened to it since Open.
 type Stats struct {
 	Names     int    // names that have addresses now
 	Slots     int    // names that could have
+	Reserved  int    // slots that Reserve made ready and that no name has got
 	Exhausted uint64 // questions for which no slot was free
 	Reused    uint64 // slots taken from one name and given to another
 	Dropped   uint64 // damaged stretches of the journal that were left out by Open
@@ -80,7 +80,8 @@ type Pool struct {
 // damaged loses its damaged records; one of other ranges or another version is
 // set aside as FILE.old; one that cannot be read or written leaves a pool that
 // works from memory and tries again later. All of that is logged. The error
-// is about ranges that have no address to give.
+// is about ranges that have no address to give. Names that were restored are
+// not fresh to Assign: the kernel is told of what Known gives before anybody asks.
 func Open(cfg Config) (*Pool, error) {
 	r, err := newRanges(cfg.Prefix4, cfg.Prefix6, cfg.MaxNames)
 	if err != nil {
@@ -118,7 +119,8 @@ func (p *Pool) SetKeep(keep time.Duration) {
 // slot's addresses yet: the caller tells it, calls Told, and answers after
 // that. It stays so for every caller until Told is called, so of two
 // simultaneous questions neither is answered too early, and a failure to tell
-// is repaired by the next question.
+// is repaired by the next question. A new name is not fresh if its slot was told
+// ahead, with its block: see Reserve.
 //
 // Without ok there is no slot: every one is in use, or the name is empty or
 // longer than 255 bytes. The caller answers with real addresses.
@@ -139,8 +141,7 @@ func (p *Pool) Assign(name string) (s Slot, fresh, ok bool) {
 		return 0, false, false
 	}
 	p.record(s, name) // before anyone can see, and answer with, the slot
-	p.add(s, name)
-	return s, true, true
+	return s, p.add(s, name), true
 }
 
 // Answer is Assign for a name that has a slot; ok is false if it has none, and
@@ -153,11 +154,9 @@ func (p *Pool) Answer(name string) (s Slot, fresh, ok bool) {
 	if s == 0 {
 		return 0, false, false
 	}
-	e := &p.names.slots[s]
-	if last := atomic.LoadUint32(&e.last); last&^asked != now {
-		atomic.StoreUint32(&e.last, now|asked) // others may do the same under the read lock
-	}
-	return s, e.flows&told == 0, true
+	e := p.names.entry(s)
+	e.answer(now)
+	return s, !e.told(), true
 }
 
 // Told notes that the kernel knows the addresses of the slot: Assign no longer
@@ -165,9 +164,7 @@ func (p *Pool) Answer(name string) (s Slot, fresh, ok bool) {
 func (p *Pool) Told(s Slot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.names.has(s) {
-		p.names.slots[s].flows |= told
-	}
+	p.names.tell(s, s+1)
 }
 
 // Lookup finds the slot of a name that has one, and changes nothing.
@@ -215,7 +212,7 @@ func (p *Pool) Hold(addr netip.Addr) bool {
 	if !p.names.has(s) {
 		return false
 	}
-	p.names.slots[s].flows++
+	p.names.entry(s).hold()
 	return true
 }
 
@@ -229,11 +226,10 @@ func (p *Pool) Release(addr netip.Addr) {
 	now := p.second()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.names.has(s) || !p.names.slots[s].held() {
+	if !p.names.has(s) || !p.names.entry(s).held() {
 		return
 	}
-	p.names.slots[s].flows--
-	p.names.slots[s].last = now
+	p.names.entry(s).release(now)
 	p.noneBefore = min(p.noneBefore, now+p.keep)
 }
 
@@ -258,6 +254,7 @@ func (p *Pool) Stats() Stats {
 	return Stats{
 		Names:     p.names.count,
 		Slots:     int(p.ranges.last),
+		Reserved:  int(p.names.next - p.names.spare),
 		Exhausted: p.exhausted,
 		Reused:    p.reused,
 		Dropped:   p.dropped,
@@ -287,8 +284,8 @@ func (p *Pool) take() (Slot, bool) {
 	now := p.second()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.names.next() <= p.ranges.last {
-		return p.names.extend(), true
+	if p.names.spare <= p.ranges.last {
+		return p.names.spend(), true
 	}
 	s, ok := p.reclaim(now)
 	if !ok {
@@ -308,16 +305,16 @@ func (p *Pool) reclaim(now uint32) (Slot, bool) {
 	p.noneBefore = math.MaxUint32
 	for range 2 * p.ranges.last {
 		p.hand = p.hand%p.ranges.last + 1
-		e := &p.names.slots[p.hand]
-		switch until := e.last&^asked + p.keep; {
+		e := p.names.entry(p.hand)
+		switch until := e.second() + p.keep; {
 		case e.name == none:
 			p.noneBefore = now
 			return p.hand, true
 		case e.held():
 		case until > now:
 			p.noneBefore = min(p.noneBefore, until)
-		case e.last&asked != 0:
-			e.last &^= asked
+		case e.asked():
+			e.use &^= asked
 		default:
 			p.names.remove(p.hand)
 			p.reused++
@@ -333,23 +330,24 @@ func (p *Pool) record(s Slot, name string) {
 	p.journal.append(s, name, p.names.count, p.names.bytes, p.All())
 }
 
-// add makes the name stand behind a slot that take gave.
-func (p *Pool) add(s Slot, name string) {
+// add makes the name stand behind a slot that take gave, and says whether the
+// kernel may not know the slot's addresses yet.
+func (p *Pool) add(s Slot, name string) (fresh bool) {
 	index := p.names.roomyIndex() // made before the lock: readers go on meanwhile
 	now := p.second()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.names.index = index
-	p.names.put(s, name)
-	p.names.slots[s].last = now
+	p.names.put(s, name, now)
+	return !p.names.entry(s).told()
 }
 
-// at reads one slot: its name, empty if it has none, and whether it or one
-// behind it may have been used.
+// at reads one slot: its name, empty if it has none, and whether there are slots
+// from it on.
 func (p *Pool) at(s Slot) (name string, more bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if s >= p.names.next() {
+	if s >= p.names.next {
 		return "", false
 	}
 	if !p.names.has(s) {
@@ -360,5 +358,5 @@ func (p *Pool) at(s Slot) (name string, more bool) {
 
 // second is the time on the pool's clock, whose zero is when it was opened.
 func (p *Pool) second() uint32 {
-	return uint32(max(0, p.now().Sub(p.start)/time.Second))
+	return uint32(min(max(0, p.now().Sub(p.start)/time.Second), maxSecond))
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"time"
+	"unsafe"
 )
 
 // A journal begins with a line that names its format and the ranges its slots
@@ -187,9 +188,10 @@ func appendRecord(dst []byte, s Slot, name string) []byte {
 }
 
 // readJournal gives every good record to put, in order, and counts the damaged
-// stretches between them. The error is errForeign or one of reading.
+// stretches between them. A name is valid until put returns. The error is
+// errForeign or one of reading.
 func readJournal(r io.Reader, header string, put func(Slot, string)) (dropped int, err error) {
-	b := bufio.NewReader(r)
+	b := bufio.NewReaderSize(r, 32<<10)
 	switch start, err := b.Peek(len(header)); {
 	case err != nil && err != io.EOF:
 		return 0, err
@@ -222,8 +224,9 @@ func readJournal(r io.Reader, header string, put func(Slot, string)) (dropped in
 	return dropped, nil
 }
 
-// peekRecord reads the record at b's position without moving on. Its size is 0
-// if there is none; the error is io.EOF at the very end.
+// peekRecord reads the record at b's position without moving on, so that the name
+// is valid until b does. Its size is 0 if there is none; the error is io.EOF at
+// the very end.
 func peekRecord(b *bufio.Reader) (s Slot, name string, size int, err error) {
 	head, err := b.Peek(recordHead)
 	if len(head) == 0 || err != nil && err != io.EOF {
@@ -247,5 +250,5 @@ func peekRecord(b *bufio.Reader) (s Slot, name string, size int, err error) {
 	if crc32.ChecksumIEEE(record[:end]) != binary.BigEndian.Uint32(record[end:]) {
 		return 0, "", 0, nil
 	}
-	return s, string(record[recordHead:end]), len(record), nil
+	return s, unsafe.String(&record[recordHead], length), len(record), nil
 }

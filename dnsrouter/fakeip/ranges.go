@@ -42,6 +42,11 @@ func (r ranges) addrs(s Slot) (v4, v6 netip.Addr) {
 	if s == 0 || s > r.last {
 		return v4, v6
 	}
+	return r.at(s)
+}
+
+// at is addrs for any slot.
+func (r ranges) at(s Slot) (v4, v6 netip.Addr) {
 	if r.prefix4.IsValid() {
 		b := r.prefix4.Addr().As4()
 		binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|uint32(s))
@@ -53,6 +58,35 @@ func (r ranges) addrs(s Slot) (v4, v6 netip.Addr) {
 		v6 = netip.AddrFrom16(b)
 	}
 	return v4, v6
+}
+
+// block is the prefixes of the block of slots that begins with first: a range that
+// holds a block is aligned to one.
+func (r ranges) block(first Slot) (v4, v6 netip.Prefix) {
+	a4, a6 := r.at(first)
+	if a4.IsValid() {
+		v4 = netip.PrefixFrom(a4, a4.BitLen()-blockBits)
+	}
+	if a6.IsValid() {
+		v6 = netip.PrefixFrom(a6, a6.BitLen()-blockBits)
+	}
+	return v4, v6
+}
+
+// holds says whether the ranges have all addresses of the block. Those of the
+// network and of broadcast may be among them.
+func (r ranges) holds(first Slot) bool { return first+BlockSlots <= r.last+2 }
+
+// slotsIn is how many slots a block has that names can get, if the ranges hold it.
+func (r ranges) slotsIn(first Slot) int {
+	n := BlockSlots
+	if first == 0 {
+		n--
+	}
+	if first+BlockSlots > r.last+1 {
+		n--
+	}
+	return n
 }
 
 // slot is the inverse of addrs; ok is false for every address that it does not give.
@@ -79,5 +113,4 @@ func (r ranges) contains(addr netip.Addr) bool {
 	return r.prefix4.Contains(addr) || r.prefix6.Contains(addr)
 }
 
-// String names the ranges in a journal's first line: what it says must not change.
 func (r ranges) String() string { return r.prefix4.String() + " " + r.prefix6.String() }

@@ -84,9 +84,10 @@ func (p *Pool) put(s Slot, name string) {
 	if s > p.ranges.last { // MaxNames was higher
 		return
 	}
-	for p.names.next() <= s {
+	for p.names.next <= s {
 		p.names.extend()
 	}
+	p.names.spare = p.names.next
 	if p.names.has(s) {
 		p.names.remove(s)
 	}
@@ -94,5 +95,6 @@ func (p *Pool) put(s Slot, name string) {
 		p.names.remove(before)
 	}
 	p.names.index = p.names.roomyIndex()
-	p.names.put(s, name) // as if answered now, the pool's second 0
+	p.names.put(s, name, 0) // as if answered now, the pool's second 0
+	p.names.entry(s).use |= told
 }
