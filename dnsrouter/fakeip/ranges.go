@@ -113,4 +113,5 @@ func (r ranges) contains(addr netip.Addr) bool {
 	return r.prefix4.Contains(addr) || r.prefix6.Contains(addr)
 }
 
+// String names the ranges in a journal's first line: what it says must not change.
 func (r ranges) String() string { return r.prefix4.String() + " " + r.prefix6.String() }
