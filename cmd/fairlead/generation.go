@@ -134,19 +134,21 @@ func bootstrapOf(cfg *config.Config, o outbound.Config, w *wan) func() []netip.A
 	}
 	for _, u := range cfg.Upstreams {
 		if u.Name == cfg.Policy.LocalUpstream {
-			return func() []netip.AddrPort { return addressesOf(u, w) }
+			return func() []netip.AddrPort { return bootstrapsOf(u, w) }
 		}
 	}
 	return w.resolvers
 }
 
-func addressesOf(u upstream.Config, w *wan) []netip.AddrPort {
+// bootstrapsOf gives the servers of an upstream that can resolve a node's name, as
+// they are now.
+func bootstrapsOf(u upstream.Config, w *wan) []netip.AddrPort {
 	var list []netip.AddrPort
 	for _, s := range u.Servers {
 		switch {
 		case s.Scheme == "auto":
 			list = append(list, w.resolvers()...)
-		case s.Addr.Addr().IsValid():
+		case s.IsBootstrap():
 			list = append(list, s.Addr)
 		}
 	}

@@ -4,10 +4,16 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
+	"github.com/fairlead/fairlead/gateway/outbound"
+	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/openwrt/config"
 )
 
 // A node that vanishes without a word, while its client goes on sending, must
@@ -77,5 +83,31 @@ func TestAUDPSessionToAVanishedNodeIsDialledAnewWithinFiveSeconds(t *testing.T) 
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("the session was dialled anew %v after the node came back, want within 5 s", took)
+	}
+}
+
+func TestTheLocalUpstreamKnowsTheNamesOfNodesThatSayNoOther(t *testing.T) {
+	announced, isp, own := netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("192.0.2.2:53"), netip.MustParseAddrPort("192.0.2.3:53")
+	nowhere := &resolvConf{path: filepath.Join(t.TempDir(), "none")}
+	w := &wan{collected: nowhere, general: nowhere, told: func() []netip.AddrPort { return []netip.AddrPort{announced} }, own: func(netip.Addr) bool { return false }}
+	plain, encrypted := upstream.Server{Scheme: "udp", Addr: isp}, upstream.Server{Scheme: "tls", Host: "192.0.2.4", Addr: netip.MustParseAddrPort("192.0.2.4:853")}
+	tests := []struct {
+		name, local string
+		servers     []upstream.Server
+		bootstrap   []netip.AddrPort
+		want        []netip.AddrPort
+	}{
+		{"the WAN's own", "auto", nil, nil, []netip.AddrPort{announced}},
+		{"one by address", "isp", []upstream.Server{plain}, nil, []netip.AddrPort{isp}},
+		{"the WAN's own among others", "isp", []upstream.Server{{Scheme: "auto"}, encrypted, plain}, nil, []netip.AddrPort{announced, isp}},
+		{"the node's own", "isp", []upstream.Server{plain}, []netip.AddrPort{own}, []netip.AddrPort{own}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := &config.Config{Policy: policy.Config{LocalUpstream: tt.local}, Upstreams: []upstream.Config{{Name: "isp", Servers: tt.servers}}}
+			if got := bootstrapOf(cfg, outbound.Config{Bootstrap: tt.bootstrap}, w)(); !slices.Equal(got, tt.want) {
+				t.Errorf("its name is asked of %v, want %v", got, tt.want)
+			}
+		})
 	}
 }

@@ -18,3 +18,7 @@ type Server struct {
 	Addr   netip.AddrPort // valid port always (53, 853 or 443 by default); Addr().IsValid() false: Host must be resolved
 	Path   string         // of https and h3, by default /dns-query
 }
+
+// IsBootstrap says whether the server can itself tell where others are: by its
+// address, in the clear.
+func (s Server) IsBootstrap() bool { return s.Scheme == "udp" && s.Addr.Addr().IsValid() }

@@ -138,8 +138,7 @@ func wantRest() Config {
 			}, Bootstrap: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53"), netip.MustParseAddrPort("[2001:db8::1]:54")}},
 		},
 		Outbounds: []outbound.Config{
-			{Name: "node", Type: "socks5", Server: "node.example", Port: 1080, Username: "u", Password: "it's",
-				Bootstrap: []netip.AddrPort{isp}, Masq: true},
+			{Name: "node", Type: "socks5", Server: "node.example", Port: 1080, Username: "u", Password: "it's", Masq: true},
 			{Name: "wg", Type: "interface", Device: "wg0", Gateway: netip.MustParseAddr("10.0.0.1"), Upstream: "remote"},
 		},
 		Rulesets: []Ruleset{

@@ -159,7 +159,7 @@ f:4: a: port: 65536 is out of range: write 1 to 65535
 f:5: a: username: it needs option password beside it
 f:9: b: gateway: "here" is no address
 f:14: c: username: it is longer than 255 bytes`},
-		{"a node by name that nothing resolves", "config outbound a\n\toption type socks5\n\toption server node.example\n\toption port 1080", `
+		{"a node by name that nothing resolves", "config outbound a\n\toption type socks5\n\toption server node.example\n\toption port 1080\nconfig dns\n\toption local_upstream isp\nconfig upstream isp\n\tlist server tls://192.0.2.53", `
 f:3: a: server: "node.example" is a name: it needs list bootstrap, or a dns.local_upstream with a server given by address over udp`},
 		{"more interfaces than there are marks", interfaces(14), `
 f:41: o13: type: there cannot be more than 13 outbounds of type interface`},

@@ -13,13 +13,13 @@ import (
 // a mark of its own, 0x03000000 to 0x0f000000.
 const maxInterfaces = 13
 
-// outbounds reads the outbounds. Names of nodes are resolved by local where
-// they do not say otherwise.
-func (b *builder) outbounds(local []netip.AddrPort) []outbound.Config {
+// outbounds reads the outbounds. Names of nodes are resolved by the local upstream
+// where they do not say otherwise, if it can be asked directly and in the clear.
+func (b *builder) outbounds(localResolves bool) []outbound.Config {
 	var all []outbound.Config
 	interfaces := 0
 	for _, s := range b.of("outbound") {
-		o := s.outbound(local)
+		o := s.outbound(localResolves)
 		if o.Type == "interface" {
 			interfaces++
 			s.checkCount(interfaces)
@@ -29,7 +29,7 @@ func (b *builder) outbounds(local []netip.AddrPort) []outbound.Config {
 	return all
 }
 
-func (s *section) outbound(local []netip.AddrPort) outbound.Config {
+func (s *section) outbound(localResolves bool) outbound.Config {
 	o := outbound.Config{
 		Name:      s.Name,
 		Type:      one(s, "type", s.parseOutboundType),
@@ -54,9 +54,9 @@ func (s *section) outbound(local []netip.AddrPort) outbound.Config {
 		s.idle(o.Type, "device", "gateway", "masq", "member")
 		s.checkSecrets()
 	}
-	if isName(o.Server) && len(o.Bootstrap) == 0 {
-		o.Bootstrap = local
-		s.checkBootstrap(o)
+	if isName(o.Server) && !s.has("bootstrap") && !localResolves {
+		s.mistake("server", s.lineOf("server"),
+			"%q is a name: it needs list bootstrap, or a dns.local_upstream with a server given by address over udp", o.Server)
 	}
 	return o
 }
@@ -81,13 +81,6 @@ func (s *section) checkSecrets() {
 		if other := pair[1-i]; s.has(name) && !s.has(other) {
 			s.mistake(name, s.lineOf(name), "it needs option %s beside it", other)
 		}
-	}
-}
-
-func (s *section) checkBootstrap(o outbound.Config) {
-	if len(o.Bootstrap) == 0 && !s.has("bootstrap") {
-		s.mistake("server", s.lineOf("server"),
-			"%q is a name: it needs list bootstrap, or a dns.local_upstream with a server given by address over udp", o.Server)
 	}
 }
 

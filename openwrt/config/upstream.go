@@ -3,7 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/dnsrouter/upstream"
@@ -105,16 +105,14 @@ func parseDoHPath(s string) (string, error) {
 	return "/" + s, nil
 }
 
-// plainServers gives the servers of an upstream that can be asked directly and
-// in the clear, as a node's name is where the node does not say otherwise.
-func plainServers(all []upstream.Config, name string) []netip.AddrPort {
-	var plain []netip.AddrPort
-	for _, u := range all {
-		for _, server := range u.Servers {
-			if u.Name == name && server.Scheme == "udp" && server.Addr.Addr().IsValid() {
-				plain = append(plain, server.Addr)
-			}
-		}
+// resolvesNodes says whether an upstream has servers that can be asked for a
+// node's name, directly and in the clear: the WAN's own are.
+func resolvesNodes(all []upstream.Config, name string) bool {
+	i := slices.IndexFunc(all, func(u upstream.Config) bool { return u.Name == name })
+	if i < 0 {
+		return true // auto, or a mistake that is reported already
 	}
-	return plain
+	return slices.ContainsFunc(all[i].Servers, func(s upstream.Server) bool {
+		return s.Scheme == "auto" || s.IsBootstrap()
+	})
 }

@@ -11,6 +11,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"nothing is wrong with rules by name before rules by address", node + "config rule\n\tlist domain a.example\n\toption outbound direct\nconfig rule\n\tlist ip 192.0.2.1\n\toption outbound node\nconfig fairlead\n\toption default node", ""},
 		{"nothing is wrong with direct addresses before names", node + "config rule\n\tlist ip 192.0.2.1\n\toption outbound direct\nconfig rule\n\tlist domain a.example\n\toption outbound node", ""},
+		{"nothing is wrong with a node by name, which the WAN's own resolvers know", "config outbound a\n\toption type socks5\n\toption server node.example\n\toption port 1080", ""},
 		{"a section opened twice", "config client tv\n\tlist ip 192.0.2.1\nconfig client tv\n\tlist ip 192.0.2.2", `
 f:3: tv: it was opened before, on line 1; both are taken as one section`},
 		{"a rule set that was not fetched", "config ruleset a\n\toption url https://x.example\nconfig rule\n\tlist ruleset a\n\toption outbound direct", `
