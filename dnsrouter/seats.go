@@ -20,7 +20,7 @@ type seats struct {
 type seat struct {
 	net.Conn
 	device policy.DeviceKey
-	busy   bool // waits for us
+	busy   int // answers that its client waits for
 }
 
 // enter gives a connection a seat: a free one, else that of a connection of the
@@ -53,7 +53,7 @@ func (s *seats) enter(c net.Conn, device policy.DeviceKey) *seat {
 // vacate ends the connection of a device that has waited for it the longest.
 // The caller holds the lock.
 func (s *seats) vacate(device policy.DeviceKey) bool {
-	i := slices.IndexFunc(s.taken, func(other *seat) bool { return other.device == device && !other.busy })
+	i := slices.IndexFunc(s.taken, func(other *seat) bool { return other.device == device && other.busy == 0 })
 	if i < 0 {
 		return false
 	}
@@ -62,13 +62,18 @@ func (s *seats) vacate(device policy.DeviceKey) bool {
 	return true
 }
 
-// serve takes note that the connection waits for us, or, with busy false, for
-// its client from now on.
+// serve takes note that the client waits for one more answer, or, with busy
+// false, that it has one; with the last of them the connection waits for its
+// client.
 func (s *seats) serve(mine *seat, busy bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mine.busy = busy
-	if i := slices.Index(s.taken, mine); i >= 0 && !busy {
+	if busy {
+		mine.busy++
+		return
+	}
+	mine.busy--
+	if i := slices.Index(s.taken, mine); i >= 0 && mine.busy == 0 {
 		s.taken = append(slices.Delete(s.taken, i, i+1), mine)
 	}
 }

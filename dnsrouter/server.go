@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,9 @@ const (
 	tcpIdle    = 10 * time.Second
 	// tcpMessage is how long a message may take from its first byte to its last.
 	tcpMessage = 5 * time.Second
+	// maxTCPWaiting is how many questions of one connection may wait for others.
+	// With more of them it is not read any further.
+	maxTCPWaiting = 16
 )
 
 // Packets are the questions over UDP that were diverted to us: who asked, and
@@ -132,13 +136,18 @@ func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 	}
 }
 
-// converse answers the questions of one connection in turn. It tells serving
-// whether the client waits for us, or we for the client.
+// converse answers the questions of one connection: at once where nobody else is
+// needed, and the others as soon as their answers are there (RFC 7766 section
+// 6.2.1.1), so that one for a dead upstream does not hold up those behind it. It
+// tells serving when the client begins to wait for an answer, and when it has it.
 func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, serving func(busy bool)) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
-	q := new(question)
+	var later sync.WaitGroup
+	defer later.Wait()
+	waiting := make(chan struct{}, maxTCPWaiting)
+	hot := &question{hurry: true}
 	var buf []byte
 	for {
 		msg, err := readMessage(c, buf)
@@ -148,12 +157,22 @@ func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, se
 		buf = msg
 		r.count.queries.Add(1)
 		serving(true)
-		reply, err := r.answer(ctx, q, msg, client, wire.MaxMessage)
-		serving(false)
-		if err != nil || reply == nil {
-			return
+		reply, err := r.answer(ctx, hot, msg, client, wire.MaxMessage)
+		if errors.Is(err, errLater) {
+			waiting <- struct{}{}
+			msg := slices.Clone(msg)
+			later.Go(func() {
+				defer func() { <-waiting }()
+				defer serving(false)
+				reply, err := r.answer(ctx, new(question), msg, client, wire.MaxMessage)
+				if err != nil || reply == nil || writeMessage(c, reply) != nil {
+					c.Close()
+				}
+			})
+			continue
 		}
-		if err := writeMessage(c, reply); err != nil {
+		serving(false)
+		if err != nil || reply == nil || writeMessage(c, reply) != nil {
 			return
 		}
 	}
@@ -175,6 +194,8 @@ func readMessage(c net.Conn, buf []byte) ([]byte, error) {
 	return buf[:n], err
 }
 
+// writeMessage writes one message in one piece, so that those of several
+// goroutines stay whole.
 func writeMessage(c net.Conn, msg []byte) error {
 	framed := make([]byte, 2+len(msg))
 	binary.BigEndian.PutUint16(framed, uint16(len(msg)))

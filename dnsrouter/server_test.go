@@ -99,19 +99,42 @@ func packed(t testing.TB, id uint16, name string, qtype uint16) []byte {
 	return raw
 }
 
-func TestQuestionsOfOneConnectionAreAnsweredInTurn(t *testing.T) {
+func TestQuestionsOfOneConnectionAreAllAnswered(t *testing.T) {
 	l := newLAN(t, nil)
 	c := dial(t, l.serveTCP())
 	var all []byte
-	for id := range uint16(3) {
+	const questions = 3 * maxTCPWaiting
+	for id := range uint16(questions) {
 		all = append(all, framed(packed(t, id, "www.node.example.", dns.TypeTXT))...)
 	}
 	send(t, c, all[:7]) // a length and a piece: what TCP makes of it is its affair
 	send(t, c, all[7:])
-	for id := range uint16(3) {
-		if got := receive(t, c); got.Id != id || len(got.Answer) != 1 {
-			t.Errorf("got the answer %d with %d records, want %d with one", got.Id, len(got.Answer), id)
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil { // no reason not to answer
+		t.Fatal(err)
+	}
+	answered := make(map[uint16]bool)
+	for range questions {
+		got := receive(t, c)
+		if answered[got.Id] || len(got.Answer) != 1 {
+			t.Errorf("got the answer %d with %d records, want one record, and each answer once", got.Id, len(got.Answer))
 		}
+		answered[got.Id] = true
+	}
+	closed(t, c)
+}
+
+func TestAQuestionThatWaitsHoldsUpNoOtherOfItsConnection(t *testing.T) {
+	l := newLAN(t, nil)
+	answer, release := l.remote.answer, make(chan struct{})
+	l.remote.answer = func(m *dns.Msg, q upstreamQuestion) { <-release; answer(m, q) }
+	c := dial(t, l.serveTCP())
+	send(t, c, append(framed(packed(t, 1, "www.node.example.", dns.TypeTXT)), framed(packed(t, 2, "nas.lan.", dns.TypeA))...))
+	if got := receive(t, c); got.Id != 2 || len(got.Answer) != 1 {
+		t.Errorf("the first answer is %d with %d records, want that of the local name, 2, with one", got.Id, len(got.Answer))
+	}
+	close(release)
+	if got := receive(t, c); got.Id != 1 || len(got.Answer) != 1 {
+		t.Errorf("the second answer is %d with %d records, want 1 with one", got.Id, len(got.Answer))
 	}
 }
 
