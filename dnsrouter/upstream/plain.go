@@ -32,8 +32,8 @@ var (
 // socket, so that a late answer counts and a forger gains nothing.
 func resendAfter(n int) time.Duration { return time.Second << n }
 
-// plain asks over UDP, from a socket of its own for each question, so that its
-// random port is as hard to guess as its id; and over TCP what UDP cannot answer.
+// plain asks over UDP, from a port of its own for each question, which is random
+// and so as hard to guess as its id; and over TCP what UDP cannot answer.
 type plain struct {
 	target *target
 	shared *kept // where sockets are dear, one for all; else nil
@@ -81,13 +81,16 @@ func (p *plain) overUDP(ctx context.Context, q Question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := p.target.dialUDP(ctx)
+	conn, err := p.target.lendUDP(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
+	defer func() {
+		if stop() {
+			conn.GiveBack()
+		}
+	}()
 
 	p.target.told(q, conn)
 	s := socket{Conn: conn, query: query, mix: mix, env: p.target.env}

@@ -1,12 +1,15 @@
 package upstream
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,6 +191,53 @@ func sequential(values []uint16) int {
 		}
 	}
 	return n
+}
+
+// library is a Dialer that lends, and counts what it is given back.
+type library struct {
+	way
+	back, closed atomic.Int32
+}
+
+type book struct {
+	net.Conn
+	from *library
+}
+
+func (l *library) LendUDP(ctx context.Context, to netip.AddrPort) (Lent, error) {
+	conn, err := l.DialUDP(ctx, "", to)
+	return &book{conn, l}, err
+}
+
+func (b *book) GiveBack() { b.from.back.Add(1); b.Conn.Close() }
+
+func (b *book) Close() error { b.from.closed.Add(1); return b.Conn.Close() }
+
+func TestALentSocketIsGivenBackByAnAnsweredQuestion(t *testing.T) {
+	addr, _ := serveUDP(t, answers(right))
+	d := &library{}
+	u := open(t, d, Options{}, udp(addr))
+	wantAddress(t, u, "www.example.com", right)
+	if back, closed := d.back.Load(), d.closed.Load(); back != 1 || closed != 0 {
+		t.Errorf("%d sockets given back and %d closed, want 1 and 0", back, closed)
+	}
+}
+
+// Whoever closes it may do so at any later time, so it is nobody else's.
+func TestALentSocketIsClosedByAQuestionThatWasGivenUp(t *testing.T) {
+	came := make(chan struct{}, 8) // more than it is sent again in
+	addr, _ := serveUDP(t, func(asked) [][]byte { came <- struct{}{}; return nil })
+	d := &library{}
+	u := open(t, d, Options{}, udp(addr))
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-came; cancel() }()
+	if _, err := u.Exchange(ctx, question("www.example.com")); !errors.Is(err, context.Canceled) {
+		t.Errorf("Exchange = %v, want %v", err, context.Canceled)
+	}
+	u.Close()
+	if back, closed := d.back.Load(), d.closed.Load(); back != 0 || closed != 1 {
+		t.Errorf("%d sockets given back and %d closed, want 0 and 1", back, closed)
+	}
 }
 
 func TestADearAssociationIsShared(t *testing.T) {

@@ -214,6 +214,26 @@ func (t *target) dialUDP(ctx context.Context) (net.Conn, error) {
 	return t.env.dial.DialUDP(ctx, "", addrs[0])
 }
 
+// lendUDP is dialUDP for one question.
+func (t *target) lendUDP(ctx context.Context) (Lent, error) {
+	lender, ok := t.env.dial.(Lender)
+	if !ok {
+		conn, err := t.dialUDP(ctx)
+		return single{conn}, err
+	}
+	addrs, err := t.addrs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return lender.LendUDP(ctx, addrs[0])
+}
+
+// single is a conn that nobody takes back.
+type single struct{ net.Conn }
+
+// GiveBack closes it.
+func (s single) GiveBack() { s.Close() }
+
 // roomBeside is what a question has beside its name: header, type and class, and
 // the OPT record without padding.
 const roomBeside = wire.HeaderLen + 2 + 4 + 11

@@ -51,6 +51,21 @@ type Dialer interface {
 	DialUDP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)
 }
 
+// Lender is a Dialer that lends sockets for a question each, because to make one
+// takes longer than to ask by it. LendUDP is DialUDP: a port is random each time,
+// whatever socket it is of. A deadline may still be set.
+type Lender interface {
+	LendUDP(ctx context.Context, to netip.AddrPort) (Lent, error)
+}
+
+// Lent is a conn that is given back by whoever has it alone and has read all that
+// was to come, or else closed. It is an alias, so that lenders need not import
+// this package.
+type Lent = interface {
+	net.Conn
+	GiveBack()
+}
+
 // Question is what is asked. Questions that are equal are asked once.
 type Question struct {
 	Name        string // presentation form, lower-case, without trailing dot; "" is the root

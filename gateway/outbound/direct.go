@@ -10,6 +10,7 @@ import (
 type Direct struct {
 	sockets  sockets
 	resolver Resolver
+	idle     idle
 }
 
 // NewDirect returns the way out by the machine's own routes. Its sockets carry

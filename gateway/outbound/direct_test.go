@@ -230,6 +230,14 @@ func TestEverySocketCarriesTheMark(t *testing.T) {
 		"DialTCP":   func() (any, error) { return d.DialTCP(soon(t), "", at) },
 		"DialUDP":   func() (any, error) { return d.DialUDP(soon(t), "", at) },
 		"ListenUDP": func() (any, error) { return d.ListenUDP(soon(t), false) },
+		"LendUDP, for the second time": func() (any, error) {
+			c, err := d.LendUDP(soon(t), at)
+			if err != nil {
+				return nil, err
+			}
+			c.GiveBack()
+			return c, c.(*lent).connect(at)
+		},
 	}
 	for name, open := range open {
 		c, err := open()

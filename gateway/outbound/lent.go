@@ -1,0 +1,184 @@
+package outbound
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Lent is a UDP socket for one question and its answer. Whoever has it alone,
+// and leaves nothing unread, may give it back in place of closing it. It is an
+// alias, so that others can declare the same without importing this package.
+type Lent = interface {
+	net.Conn
+	GiveBack()
+}
+
+// idle are sockets that were given back, by family. Those that nobody needs end
+// with a collection or two: the pool forgets them, and net closes them.
+type idle struct{ v4, v6 sync.Pool }
+
+// of gives the pool for a peer; nil: there is none for peers of one link.
+func (i *idle) of(to netip.Addr) *sync.Pool {
+	switch {
+	case to.Is4():
+		return &i.v4
+	case to.Zone() == "":
+		return &i.v6
+	}
+	return nil
+}
+
+// LendUDP is DialUDP to an address, from a new random port of the kernel's choice,
+// with a socket that may have been given back: to make one takes longer than to
+// ask and to hear by it. A deadline of whoever had it may still be set.
+func (d *Direct) LendUDP(ctx context.Context, to netip.AddrPort) (Lent, error) {
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	pool := d.idle.of(to.Addr())
+	if pool != nil {
+		if l, ok := pool.Get().(*lent); ok {
+			if err := l.connect(to); err == nil {
+				return l, nil
+			}
+			l.Close() // a new one says what is wrong
+		}
+	}
+	c, err := d.sockets.dialUDP(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	return newLent(c.(*net.UDPConn), to, d.sockets, pool)
+}
+
+// lent is a socket that can be lent again.
+type lent struct {
+	*net.UDPConn // which knows of its first peer only
+	raw          syscall.RawConn
+	to           netip.AddrPort // its peer
+	sockets      sockets
+	pool         *sync.Pool // nil: it is not lent again
+
+	// What is done with the descriptor. The functions are kept, because to make
+	// one at each use would allocate it.
+	reach, release func(fd uintptr)
+	err            error // of either
+}
+
+func newLent(c *net.UDPConn, to netip.AddrPort, s sockets, pool *sync.Pool) (*lent, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	l := &lent{UDPConn: c, raw: raw, to: to, sockets: s, pool: pool}
+	l.reach, l.release = l.reaching, l.releasing
+	return l, nil
+}
+
+// Read is that of net, whose error would name the first peer.
+func (l *lent) Read(b []byte) (int, error) {
+	n, err := l.UDPConn.Read(b)
+	return n, l.named(err)
+}
+
+// Write is that of net, whose error would name the first peer.
+func (l *lent) Write(b []byte) (int, error) {
+	n, err := l.UDPConn.Write(b)
+	return n, l.named(err)
+}
+
+func (l *lent) named(err error) error {
+	if op, ok := err.(*net.OpError); ok {
+		op.Source, op.Addr = nil, l.RemoteAddr()
+	}
+	return err
+}
+
+// LocalAddr asks the kernel.
+func (l *lent) LocalAddr() net.Addr {
+	var at netip.AddrPort
+	l.raw.Control(func(fd uintptr) {
+		switch sa, _ := unix.Getsockname(int(fd)); sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			at = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+		case *unix.SockaddrInet6:
+			at = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
+		}
+	})
+	return net.UDPAddrFromAddrPort(at)
+}
+
+// RemoteAddr is that of the peer.
+func (l *lent) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(l.to) }
+
+// GiveBack takes the peer and the port away from the socket, and lends it again.
+// One in which something came meanwhile is closed.
+func (l *lent) GiveBack() {
+	if l.pool == nil || l.raw.Control(l.release) != nil || l.err != nil {
+		l.Close()
+		return
+	}
+	l.pool.Put(l)
+}
+
+func (l *lent) connect(to netip.AddrPort) error {
+	l.to = to
+	if err := l.raw.Control(l.reach); err != nil {
+		return err
+	}
+	return l.err
+}
+
+// reaching connects the socket. A device has to be set each time, since the
+// kernel forgets it with the peer.
+func (l *lent) reaching(fd uintptr) {
+	l.err = nil
+	if l.sockets.device != "" {
+		if l.err = unix.BindToDevice(int(fd), l.sockets.device); l.err != nil {
+			return
+		}
+	}
+	if l.to.Addr().Is4() {
+		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: htons(l.to.Port()), Addr: l.to.Addr().As4()}
+		l.err = connect(fd, unsafe.Pointer(&sa), unix.SizeofSockaddrInet4)
+		return
+	}
+	sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: htons(l.to.Port()), Addr: l.to.Addr().As16()}
+	l.err = connect(fd, unsafe.Pointer(&sa), unix.SizeofSockaddrInet6)
+}
+
+// releasing dissolves the association: connect(2) to AF_UNSPEC, by which the
+// kernel gives up a port that it chose itself (__udp_disconnect). What had come
+// before would be read as an answer to the next question.
+func (l *lent) releasing(fd uintptr) {
+	sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	if l.err = connect(fd, unsafe.Pointer(&sa), unix.SizeofSockaddrInet4); l.err != nil {
+		return
+	}
+	var b [1]byte
+	_, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != unix.EAGAIN {
+		l.err = fmt.Errorf("something is left in the socket (%v)", errno)
+	}
+}
+
+func connect(fd uintptr, sa unsafe.Pointer, size uintptr) error {
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, fd, uintptr(sa), size)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// htons writes a port as it lies in memory in network order.
+func htons(p uint16) (in uint16) {
+	b := (*[2]byte)(unsafe.Pointer(&in))
+	b[0], b[1] = byte(p>>8), byte(p)
+	return in
+}
