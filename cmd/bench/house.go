@@ -129,31 +129,18 @@ func (h *house) stop() error {
 // name could say otherwise: so flows to addresses that DNS did not tell are
 // looked into.
 func (h *house) configuration(logLevel string) string {
-	return fmt.Sprintf(`
-config fairlead 'main'
-	option enabled '1'
-	list device '%s'
-	option state_dir '%s'
-	option control '%s'
-	option log_level '%s'
+	return h.ConfigText(lab.Config{
+		Main: []string{"option log_level '" + logLevel + "'"},
+		DNS:  []string{"list realip 'real.example'"},
+		ISP:  h.resolver(), Node: netip.AddrPortFrom(h.At.Node.V4, nodePort),
+		Rules: rules,
+		More:  fmt.Sprintf(ways, h.tunnel.Dev, h.tunnel.Peer.V4, h.resolver(), h.At.Node.V4, nodePort),
+	})
+}
 
-config dns 'dns'
-	option local_upstream 'isp'
-	option remote_upstream 'remote'
-	list realip 'real.example'
-
-config upstream 'isp'
-	list server 'udp://%s'
-
-config upstream 'remote'
-	list server '%s'
-	option outbound 'node'
-
-config outbound 'node'
-	option type 'socks5'
-	option server '%s'
-	option port '%d'
-
+// ways are those out beside the node: the tunnel, and a node whose names are
+// asked beyond it.
+const ways = `
 config outbound 'tunnel'
 	option type 'interface'
 	option device '%s'
@@ -170,7 +157,9 @@ config outbound 'far'
 	option server '%s'
 	option port '%d'
 	option upstream 'beyond'
+`
 
+const rules = `
 config rule 'real'
 	list domain 'real.example'
 	option outbound 'far'
@@ -186,9 +175,7 @@ config rule 'domestic'
 config rule 'foreign'
 	list domain 'foreign.example'
 	option outbound 'node'
-`, lab.LAN, h.StateDir(), h.ControlPath(), logLevel,
-		h.resolver(), h.At.Honest.V4, h.At.Node.V4, nodePort, h.tunnel.Dev, h.tunnel.Peer.V4, h.resolver(), h.At.Node.V4, nodePort)
-}
+`
 
 // resolver is the one in the internet that costs little.
 func (h *house) resolver() netip.AddrPort { return netip.AddrPortFrom(h.At.Domestic.V4, resolverPort) }

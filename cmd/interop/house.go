@@ -61,35 +61,11 @@ func (h *house) server() netip.AddrPort { return netip.AddrPortFrom(h.At.Domesti
 func (h *house) fairlead() netip.AddrPort { return netip.AddrPortFrom(h.At.RouterLAN.V4, 53) }
 
 func (h *house) startFairlead(binary string) error {
-	config, err := h.WriteConfig(fmt.Sprintf(`
-config fairlead 'main'
-	option enabled '1'
-	list device '%s'
-	option state_dir '%s'
-	option control '%s'
-
-config dns 'dns'
-	option local_upstream 'isp'
-	option remote_upstream 'remote'
-
-config upstream 'isp'
-	list server 'udp://%s'
-
-config upstream 'remote'
-	list server '%s'
-	option outbound 'node'
-
-config outbound 'node'
-	option type 'socks5'
-	option server '%s'
-	option port '%d'
-	option username '%s'
-	option password '%s'
-
+	config, err := h.WriteConfig(h.ConfigText(lab.Config{ISP: h.server(), Rules: `
 config rule 'foreign'
 	list domain 'foreign.example'
 	option outbound 'node'
-`, lab.LAN, h.StateDir(), h.ControlPath(), h.server(), h.At.Honest.V4, h.At.Node.V4, lab.SOCKSPort, lab.User, lab.Password))
+`}))
 	if err != nil {
 		return err
 	}

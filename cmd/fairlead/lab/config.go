@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,9 @@ type Config struct {
 	Clients   string   // whole sections instead of the client tv in mode realip
 	Rules     string   // whole sections instead of domestic, foreign and blocked
 	More      string   // whole sections beside all others
+
+	ISP  netip.AddrPort // server of upstream isp; zero: the ISP's resolver
+	Node netip.AddrPort // SOCKS5 server without a password; zero: the node's, with one
 }
 
 // ControlPath is where ConfigText puts the daemon's control socket.
@@ -44,21 +48,33 @@ func (w *World) ConfigText(c Config) string {
 		"option local_upstream 'isp'",
 		"option remote_upstream 'remote'",
 		lines(c.DNS))
-	section(&b, "upstream", "isp",
-		"list server '"+w.At.ISP.V4.String()+"'")
+	isp := w.At.ISP.V4.String()
+	if c.ISP.IsValid() {
+		isp = c.ISP.String()
+	}
+	section(&b, "upstream", "isp", "list server '"+isp+"'")
 	section(&b, "upstream", "remote",
 		"list server '"+w.At.Honest.V4.String()+"'",
 		"option outbound 'node'")
-	section(&b, "outbound", "node",
-		"option type 'socks5'",
-		"option server '"+w.At.Node.V4.String()+"'",
-		fmt.Sprintf("option port '%d'", SOCKSPort),
-		"option username '"+User+"'",
-		"option password '"+Password+"'")
+	w.nodeSection(&b, c.Node)
 	b.WriteString(or(c.Clients, w.clientSections()))
 	b.WriteString(or(c.Rules, ruleSections()))
 	b.WriteString(c.More)
 	return b.String()
+}
+
+func (w *World) nodeSection(b *strings.Builder, at netip.AddrPort) {
+	password := []string{"option username '" + User + "'", "option password '" + Password + "'"}
+	if at.IsValid() {
+		password = nil
+	} else {
+		at = netip.AddrPortFrom(w.At.Node.V4, SOCKSPort)
+	}
+	section(b, "outbound", "node",
+		"option type 'socks5'",
+		fmt.Sprintf("option server '%s'", at.Addr()),
+		fmt.Sprintf("option port '%d'", at.Port()),
+		lines(password))
 }
 
 // WriteConfig writes a configuration to a file in the world's directory; the

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
@@ -15,6 +16,7 @@ func TestConfigurationsHaveNoMistakes(t *testing.T) {
 			Default: "node", OnFailure: "closed", Mode: "realip",
 			Main: []string{"option ipv6 '0'", "option sniff '0'"}, DNS: []string{"option fakeip_ttl '5'"},
 			More: "config rule 'more'\n\tlist port '25'\n\toption outbound 'reject'\n",
+			ISP:  netip.AddrPortFrom(w.At.ISP.V4, 5300), Node: netip.AddrPortFrom(w.At.Node.V4, 1081),
 		},
 	} {
 		path, err := w.WriteConfig(w.ConfigText(c))
