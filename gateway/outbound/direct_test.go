@@ -127,16 +127,20 @@ func TestARefusalIsTold(t *testing.T) {
 func TestARefusedAddressIsFollowedByTheNextAtOnce(t *testing.T) {
 	at := echoes(t, "127.0.0.2", 0)
 	d := NewDirect(0, resolver{"example.com": addrs("127.0.0.1", "127.0.0.2")})
-	began := time.Now()
-	c, err := d.DialTCP(soon(t), "example.com", at)
-	if err != nil {
-		t.Fatal(err)
+	best := time.Hour
+	for range 5 { // a busy machine may be late, but not each time
+		began := time.Now()
+		c, err := d.DialTCP(soon(t), "example.com", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		best = min(best, time.Since(began))
+		echo(t, c, "hello")
 	}
-	defer c.Close()
-	if took := time.Since(began); took >= attemptDelay {
-		t.Errorf("took %v, want less than %v", took, attemptDelay)
+	if best >= attemptDelay {
+		t.Errorf("took %v at best, want less than %v", best, attemptDelay)
 	}
-	echo(t, c, "hello")
 }
 
 func TestASilentAddressDelaysTheNextOnlyAMoment(t *testing.T) {
