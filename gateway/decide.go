@@ -86,6 +86,13 @@ func (g *Gateway) agreed(p *policy.Policy, f *flow, names []string) string {
 	return names[0]
 }
 
+// recall makes up for sniffing that is off by what DNS told this device.
+func (g *Gateway) recall(plan *Plan, f *flow) {
+	if !plan.Sniff {
+		g.learn(plan.Policy, f, sniff.Result{})
+	}
+}
+
 // decide takes the verdict, asking for the name's addresses first if a rule
 // with resolve '1' wants to compare them.
 func (g *Gateway) decide(ctx context.Context, p *policy.Policy, f *flow) (policy.Verdict, error) {

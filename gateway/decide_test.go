@@ -79,6 +79,27 @@ func TestDirectFlowKeepsTheAddressThatItsClientChose(t *testing.T) {
 	}
 }
 
+func TestWithoutSniffingDNSToldTheName(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sniff bool
+		want  string
+	}{
+		"sniffing is off": {false, "a.example"},
+		"sniffing is on":  {true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(Limits{}, nameRule("a.example", "node"))
+			w.plan.Sniff = tt.sniff
+			w.history.of[literal] = []string{"a.example"}
+			f := w.flowTo(t, literal)
+			w.recall(w.plan, &f)
+			if f.facts.Host != tt.want {
+				t.Errorf("before a byte is read the flow is to %q, want %q", f.facts.Host, tt.want)
+			}
+		})
+	}
+}
+
 func TestNamesThatDisagreeAreNoName(t *testing.T) {
 	resolving := addrRule("203.0.113.0/24", "node")
 	resolving.Resolve = true

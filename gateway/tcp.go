@@ -53,6 +53,7 @@ func (g *Gateway) admitTCP(ctx context.Context, plan *Plan, f *flow, client *net
 func (g *Gateway) relayTCP(ctx context.Context, plan *Plan, f *flow, client *net.TCPConn) (policy.Verdict, relay.Stats, error) {
 	o := opening{g: g, plan: plan, flow: f, client: client}
 	defer o.close()
+	g.recall(plan, f)
 	if telling(plan, f) {
 		if err := o.listen(ctx); err != nil {
 			return o.verdict, relay.Stats{}, err

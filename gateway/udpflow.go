@@ -138,6 +138,7 @@ func (f *udpFlow) dial(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.recall(plan, &fl)
 	if telling(plan, &fl) {
 		g.learn(plan.Policy, &fl, f.sniff(ctx))
 	}

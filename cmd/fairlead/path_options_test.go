@@ -206,3 +206,13 @@ func TestWithoutSniffingAnAddressAloneDecides(t *testing.T) {
 		h.wantPath(t, laptop, h.address(t, laptop, "www.foreign.example", f), byNode)
 	})
 }
+
+// A device with real addresses told us what it wants of them when it asked.
+func TestWithoutSniffingRealAddressesGoTheWayOfTheirNames(t *testing.T) {
+	h := newHome(t, lab.Options{}, lab.Config{Main: []string{"option sniff '0'"}})
+	tv := h.Clients["tv"]
+	eachFamily(t, func(t *testing.T, f family) {
+		h.wantPath(t, tv, h.address(t, tv, "www.foreign.example", f), byNode)
+		h.wantPath(t, tv, h.address(t, tv, "www.domestic.example", f), byKernel)
+	})
+}

@@ -120,10 +120,11 @@ func (p *Policy) Answered(c Client, host string, addr netip.Addr, resolved ...ne
 }
 
 // AnyName gives the ways that are possible for a flow of the client of which
-// nothing is known. Without sniffing it is known that its name stays unknown.
+// nothing is known. Without sniffing it is known that its name stays unknown,
+// unless the client is given real addresses, of which DNS told the names.
 func (p *Policy) AnyName(c Client) Ways {
 	u := everything
-	if !p.sniff {
+	if !p.sniff && p.Mode(c) != RealIP {
 		u &^= HostUnknown
 	}
 	return p.Judge(Flow{Client: c}, u)

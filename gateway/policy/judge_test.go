@@ -112,17 +112,19 @@ func TestAFlowWithoutANameStaysInTheKernelIfNoNameCouldChangeItsWay(t *testing.T
 	for _, tt := range []struct {
 		sentence string
 		rule     policy.Rule
+		mode     policy.Mode
 		sniff    bool
 		want     bool
 	}{
-		{"a name could lead to a node", byName, true, false},
-		{"but not if none is looked for", byName, false, true},
-		{"an address could lead to a node", byAddr, false, false},
-		{"a name that leads directly changes nothing", direct, true, true},
+		{"a name could lead to a node", byName, policy.FakeIP, true, false},
+		{"but not if none is looked for", byName, policy.FakeIP, false, true},
+		{"unless DNS tells the names of real addresses", byName, policy.RealIP, false, false},
+		{"an address could lead to a node", byAddr, policy.FakeIP, false, false},
+		{"a name that leads directly changes nothing", direct, policy.RealIP, true, true},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {
 			c := rules(tt.rule)
-			c.Sniff = tt.sniff
+			c.Sniff, c.Mode = tt.sniff, tt.mode
 			if got := policy.New(c).AnyName(0).AllDirect; got != tt.want {
 				t.Errorf("AnyName(0).AllDirect = %t, want %t", got, tt.want)
 			}
