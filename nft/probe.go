@@ -131,8 +131,11 @@ func features() []feature {
 			b.addSet(set{name: "prefixes", key: []datatype{ipv6Addr()}, interval: true,
 				elements: prefixElements(v6(), []netip.Prefix{netip.MustParsePrefix("2001:2::/64")})})
 		}},
-		{"verdict maps with timeouts", core, func(b *batch) {
-			b.addSet(set{name: "ways", key: []datatype{ipv4Addr()}, verdicts: true, timeout: true})
+		{"sets with timeouts", core, func(b *batch) {
+			b.addSet(set{name: "ways", key: []datatype{ipv4Addr()}, timeout: true})
+		}},
+		{"interval maps of verdicts", core, func(b *batch) {
+			b.addSet(set{name: "addresses", key: []datatype{ipv4Addr()}, verdicts: true, interval: true})
 		}},
 	}
 }

@@ -116,11 +116,20 @@ func (d *daemon) takeLock(_ context.Context, cfg *config.Config) (err error) {
 	return err
 }
 
-func (d *daemon) probe(context.Context, *config.Config) (err error) {
+func (d *daemon) probe(_ context.Context, cfg *config.Config) (err error) {
 	if d.table, err = nft.Open(nft.Options{Log: d.log}); err != nil {
 		return err
 	}
-	return d.table.Probe()
+	return probeFor(cfg, d.table)
+}
+
+// probeFor says what the kernel lacks of all that a configuration needs.
+func probeFor(cfg *config.Config, table *nft.Table) error {
+	err := table.Probe()
+	if err == nil && len(interfaceNumbers(cfg)) > 0 {
+		err = table.ProbeInterfaces()
+	}
+	return err
 }
 
 func (d *daemon) listen(ctx context.Context, _ *config.Config) (err error) {

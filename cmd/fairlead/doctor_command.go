@@ -75,7 +75,7 @@ func (x examination) print(w io.Writer) {
 // caseOf is this machine with a generation of the configuration.
 func caseOf(gen *generation, running bool) doctor.Case {
 	c := doctor.Case{Devices: gen.devices, Running: running, Kernel: doctor.Kernel{
-		Probe: probeKernel, Rivals: rivals, Clashes: route.Clashes, HardwareOffload: nft.HardwareOffload,
+		Probe: func() error { return probeKernel(gen.cfg) }, Rivals: rivals, Clashes: route.Clashes, HardwareOffload: nft.HardwareOffload,
 		Connected: func(devices []string) (map[string][]netip.Prefix, error) {
 			_, lan, err := route.Connected(devices)
 			return lan, err
@@ -92,13 +92,13 @@ func caseOf(gen *generation, running bool) doctor.Case {
 	return c
 }
 
-func probeKernel() error {
+func probeKernel(cfg *config.Config) error {
 	table, err := nft.Open(nft.Options{})
 	if err != nil {
 		return err
 	}
 	defer table.Close()
-	return table.Probe()
+	return probeFor(cfg, table)
 }
 
 func conntrackNetlink() error {

@@ -119,7 +119,7 @@ func closeDown(cfg *config.Config, system dnsmasq.System) error {
 		return err
 	}
 	defer table.Close()
-	if err := table.Probe(); err != nil {
+	if err := probeFor(cfg, table); err != nil {
 		return err
 	}
 	if _, err := route.PassBridged(bridgeState(cfg.StateDir)); err != nil && !errors.Is(err, route.ErrUnrecorded) {
