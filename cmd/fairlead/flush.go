@@ -40,5 +40,6 @@ func flush(stateDir string, system dnsmasq.System) error {
 	if err != nil {
 		return err
 	}
+	defer table.Close()
 	return errors.Join(restore(table, stateDir), newStandIn(system, stateDir).giveBack())
 }
