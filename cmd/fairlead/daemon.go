@@ -251,7 +251,7 @@ func (n fakeNames) Hold(addr netip.Addr) (string, bool) {
 }
 
 func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
-	changed, err := route.PassBridged(bridgeState(cfg.StateDir))
+	changed, err := route.PassBridged(sysctlState(cfg.StateDir))
 	if err := d.bear(err); err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
 		return 0, err
 	}
 	d.own.follow(home, lan, gen.devices)
-	changed, err := route.AcceptAnswers(bridgeState(gen.cfg.StateDir), gen.waysOut())
+	changed, err := route.AcceptAnswers(sysctlState(gen.cfg.StateDir), gen.waysOut())
 	if err := d.bear(err); err != nil {
 		return 0, err
 	}
@@ -307,7 +307,8 @@ func (k kernelWays) SetFake(fake, real netip.Addr, way dnsrouter.Way) error {
 	return k.Table.SetFake(fake, real, nft.Way(way))
 }
 
-func bridgeState(stateDir string) string { return filepath.Join(stateDir, "sysctl") }
+// sysctlState is the record of the sysctls that were changed.
+func sysctlState(stateDir string) string { return filepath.Join(stateDir, "sysctl") }
 
 func (d *daemon) installTable(context.Context, *config.Config) (err error) {
 	if d.home, _, err = route.Connected(d.gen.devices); err != nil {
@@ -371,7 +372,7 @@ func (d *daemon) release() error {
 // they go first, when nobody listens any more, and again for those few that
 // sockets which the kernel is still closing had marked meanwhile.
 func restore(table *nft.Table, stateDir string) error {
-	return errors.Join(forgetCarried(), table.Delete(), forgetCarried(), route.Remove(), route.Restore(bridgeState(stateDir)))
+	return errors.Join(forgetCarried(), table.Delete(), forgetCarried(), route.Remove(), route.Restore(sysctlState(stateDir)))
 }
 
 func forgetCarried() error {

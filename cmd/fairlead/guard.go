@@ -122,7 +122,7 @@ func closeDown(cfg *config.Config, system dnsmasq.System) error {
 	if err := probeFor(cfg, table); err != nil {
 		return err
 	}
-	if _, err := route.PassBridged(bridgeState(cfg.StateDir)); err != nil && !errors.Is(err, route.ErrUnrecorded) {
+	if _, err := route.PassBridged(sysctlState(cfg.StateDir)); err != nil && !errors.Is(err, route.ErrUnrecorded) {
 		return err
 	}
 	if _, err := route.Apply(gen.routes(lan)); err != nil {

@@ -38,7 +38,7 @@ func (g *generation) leakRules() *leaks.Rules {
 		r.Outbounds[u.Name] = out
 		for _, s := range u.Servers {
 			plain := s.Scheme == "udp" || s.Scheme == "tcp"
-			if plain && out.Kind != policy.Node && s.Addr.IsValid() && s.Addr.Port() != 53 {
+			if plain && out.Kind != policy.Node && s.Addr.IsValid() && s.Addr.Port() != portDNS {
 				r.Plain = append(r.Plain, s.Addr)
 			}
 		}

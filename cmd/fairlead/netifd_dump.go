@@ -56,7 +56,7 @@ func readUplink(i ubus.Value, device string) uplink {
 		if addr.IsLinkLocalUnicast() && addr.Is6() && addr.Zone() == "" {
 			addr = addr.WithZone(device)
 		}
-		u.resolvers = append(u.resolvers, netip.AddrPortFrom(addr.Unmap(), 53))
+		u.resolvers = append(u.resolvers, netip.AddrPortFrom(addr.Unmap(), portDNS))
 	}
 	return u
 }

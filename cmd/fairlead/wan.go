@@ -88,7 +88,7 @@ func readNameservers(path string) []netip.AddrPort {
 			continue
 		}
 		if addr, err := netip.ParseAddr(fields[1]); err == nil {
-			list = append(list, netip.AddrPortFrom(addr.Unmap(), 53))
+			list = append(list, netip.AddrPortFrom(addr.Unmap(), portDNS))
 		}
 	}
 	return list
