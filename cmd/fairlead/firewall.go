@@ -82,16 +82,7 @@ func (d *daemon) followFirewall(ctx context.Context) error {
 	d.mu.Lock()
 	w := wallOf(d.gen.cfg)
 	d.mu.Unlock()
-	t := time.NewTicker(judgeEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		d.judgeAnew(ctx, w)
-	}
+	return every(ctx, judgeEvery, func() { d.judgeAnew(ctx, w) })
 }
 
 func (d *daemon) judgeAnew(ctx context.Context, w *wall) {

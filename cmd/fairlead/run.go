@@ -203,17 +203,24 @@ func (d *daemon) parts() []func(context.Context) error {
 
 // beat tells the kernel each second that we are alive.
 func (d *daemon) beat(ctx context.Context) error {
-	t := time.NewTicker(beatEvery)
+	return every(ctx, beatEvery, func() {
+		if err := d.table.Beat(); err != nil {
+			d.log.Debug("beating", "err", err)
+			tell(d.hurts.table, hurt{}) // its event may have been lost
+		}
+	})
+}
+
+// every does something again and again until ctx ends.
+func every(ctx context.Context, period time.Duration, do func()) error {
+	t := time.NewTicker(period)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-		}
-		if err := d.table.Beat(); err != nil {
-			d.log.Debug("beating", "err", err)
-			tell(d.hurts.table, hurt{}) // its event may have been lost
+			do()
 		}
 	}
 }
