@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/fairlead/fairlead/gateway/policy"
 	"github.com/fairlead/fairlead/sniff"
@@ -60,7 +61,7 @@ func (g *Gateway) learn(p *policy.Policy, f *flow, r sniff.Result) {
 		return
 	}
 	names := g.cfg.History.NamesOf(f.device, f.dialled.Addr())
-	if r.Host != "" && (!r.ECH || contains(names, r.Host) || !isPublicName(r.Host)) {
+	if r.Host != "" && (!r.ECH || slices.Contains(names, r.Host) || !isPublicName(r.Host)) {
 		f.facts.Host = r.Host
 		return
 	}
@@ -120,20 +121,11 @@ func (g *Gateway) target(f *flow, v policy.Verdict) (host string, to netip.AddrP
 	case f.fake != "":
 		return f.fake, netip.AddrPortFrom(netip.Addr{}, f.dialled.Port())
 	case v.Kind == policy.Node && f.facts.Host != "" &&
-		contains(g.cfg.History.NamesOf(f.device, f.dialled.Addr()), f.facts.Host):
+		slices.Contains(g.cfg.History.NamesOf(f.device, f.dialled.Addr()), f.facts.Host):
 		return f.facts.Host, f.dialled
 	default:
 		return "", f.dialled
 	}
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // isPublicName says whether a name is one that a provider puts into the outer
