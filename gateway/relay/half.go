@@ -29,6 +29,7 @@ type half struct {
 	moved    *atomic.Int64
 
 	tcp     *net.TCPConn     // dst, if both sides are TCP sockets
+	out     syscall.RawConn  // of dst, if it is a TCP socket
 	raw     syscall.RawConn  // of src, if it is a TCP socket
 	limited io.LimitedReader // of src, for a splice of known length
 
@@ -37,25 +38,32 @@ type half struct {
 	onQueue func(fd uintptr) bool
 	buf     *buffer
 	n       int
-	err     error
+	ended   bool  // src, behind these bytes
+	err     error // that follows these bytes
 	peeked  [1]byte
 }
 
 func newHalf(dst net.Conn, to string, src net.Conn, from string, moved *atomic.Int64) *half {
-	h := &half{dst: dst, src: src, to: to, from: from, moved: moved}
-	s, ok := src.(*net.TCPConn)
-	if !ok {
-		return h
+	h := &half{dst: dst, src: src, to: to, from: from, moved: moved, raw: rawOf(src), out: rawOf(dst)}
+	if h.raw != nil {
+		h.onRead, h.onQueue = h.tryRead, h.tryQueue
+		h.limited.R = src
+		h.tcp, _ = dst.(*net.TCPConn)
 	}
-	raw, err := s.SyscallConn()
-	if err != nil {
-		return h
-	}
-	h.raw = raw
-	h.onRead, h.onQueue = h.tryRead, h.tryQueue
-	h.limited.R = s
-	h.tcp, _ = dst.(*net.TCPConn)
 	return h
+}
+
+// rawOf is nil where c is not a TCP socket.
+func rawOf(c net.Conn) syscall.RawConn {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
 }
 
 // copy writes the head and then all that src sends, until its end.
@@ -63,29 +71,34 @@ func (h *half) copy(head []byte) error {
 	if err := h.write(head); err != nil {
 		return err
 	}
-	for {
-		n, err := h.pass()
-		if err != nil || n == 0 {
+	for !h.ended {
+		if err := h.pass(); err != nil {
 			return err
 		}
-		if n < bufferSize || h.tcp == nil {
+		if h.n < bufferSize || h.tcp == nil {
 			continue
 		}
 		if err := h.spliceWhileFast(); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-// pass moves what src has next through a buffer. Zero bytes are its end.
-func (h *half) pass() (int, error) {
-	if err := h.read(); err != nil {
-		return 0, fmt.Errorf("reading from the %s: %w", h.from, err)
+// pass moves what src has next through a buffer.
+func (h *half) pass() error {
+	h.read()
+	if h.n > 0 {
+		err := h.write(h.buf[:h.n])
+		h.dropBuffer()
+		if err != nil {
+			return err
+		}
 	}
-	n := h.n
-	err := h.write(h.buf[:n])
-	h.dropBuffer()
-	return n, err
+	if h.err != nil {
+		return fmt.Errorf("reading from the %s: %w", h.from, h.err)
+	}
+	return nil
 }
 
 // write sends b and counts what was taken of it.
@@ -93,7 +106,7 @@ func (h *half) write(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	n, err := h.dst.Write(b)
+	n, err := h.send(b)
 	h.moved.Add(int64(n))
 	if err != nil {
 		return fmt.Errorf("writing to the %s: %w", h.to, err)
@@ -122,41 +135,85 @@ func (h *half) spliceWhileFast() error {
 	}
 }
 
-// read fills h.buf with h.n bytes of src; none are its end. There is no h.buf
-// after an error.
-func (h *half) read() error {
+// read waits until src has bytes, which are then h.n in h.buf, or has come to
+// what follows them: its end, or an error. Without bytes there is no h.buf.
+func (h *half) read() {
 	if h.raw != nil {
 		if err := h.raw.Read(h.onRead); err != nil {
-			return err
+			h.n, h.err = 0, err
 		}
-		return h.err
+		return
 	}
 	h.buf = buffers.Get().(*buffer)
 	h.n, h.err = 0, nil
 	for h.n == 0 && h.err == nil {
 		h.n, h.err = h.src.Read(h.buf[:])
 	}
-	if h.n > 0 || h.err == io.EOF {
-		return nil // an error beside bytes comes again with the next read
-	}
-	h.dropBuffer()
-	return h.err
+	h.found()
 }
 
 // tryRead is called by raw until it returns true, each time src may have
-// something. The buffer goes back if it has not.
+// something. It takes what there is, up to what follows it: a reset is told
+// once, and an end that is known can leave with the last bytes. The buffer goes
+// back if there are none.
 func (h *half) tryRead(fd uintptr) bool {
 	h.buf = buffers.Get().(*buffer)
-	h.n, h.err = retry(func() (int, error) { return unix.Read(int(fd), h.buf[:]) })
-	if h.err != nil {
+	h.n, h.err = 0, nil
+	for h.n < bufferSize && h.err == nil {
+		n, err := retry(func() (int, error) { return unix.Read(int(fd), h.buf[h.n:]) })
+		if h.err = err; err == nil && n == 0 {
+			h.err = io.EOF
+		}
+		h.n += max(n, 0)
+	}
+	again := h.err == unix.EAGAIN
+	h.found()
+	return !again || h.n > 0
+}
+
+// found sorts what a read has come to.
+func (h *half) found() {
+	switch h.err {
+	case io.EOF:
+		h.ended, h.err = true, nil
+	case unix.EAGAIN:
+		h.err = nil
+	}
+	if h.n == 0 {
 		h.dropBuffer()
 	}
-	return h.err != unix.EAGAIN
 }
 
 func (h *half) dropBuffer() {
 	buffers.Put(h.buf)
 	h.buf = nil
+}
+
+// send gives b to dst and says how much of it was taken. Where the end follows,
+// it is announced, so that the last bytes wait for it and leave in one segment.
+func (h *half) send(b []byte) (int, error) {
+	if h.out == nil || !h.ended {
+		return h.dst.Write(b)
+	}
+	sent := 0
+	var failed error
+	err := h.out.Write(func(fd uintptr) bool {
+		for sent < len(b) {
+			var n int
+			n, failed = retry(func() (int, error) {
+				return unix.SendmsgN(int(fd), b[sent:], nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+			})
+			if failed != nil {
+				return failed != unix.EAGAIN
+			}
+			sent += n
+		}
+		return true
+	})
+	if err == nil {
+		err = failed
+	}
+	return sent, err
 }
 
 // queued waits until src has something, and says how much; zero is its end.
