@@ -160,6 +160,10 @@ func find[K key[K]](spans []span[K], k K) (span[K], bool) {
 	return spans[i-1], true
 }
 
+// RangePrefixes gives the fewest prefixes that together hold the addresses from
+// first to last, which are of one family, and in this order.
+func RangePrefixes(first, last netip.Addr) []netip.Prefix { return appendPrefixes(nil, first, last) }
+
 // appendPrefixes cuts a range into prefixes, each the widest that begins where
 // the one before it ended.
 func appendPrefixes(ps []netip.Prefix, first, last netip.Addr) []netip.Prefix {

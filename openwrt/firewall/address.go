@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/fairlead/fairlead/gateway/policy"
 )
 
 // addresses reads an address, a prefix, an address with a mask, or a range. False
@@ -15,7 +17,7 @@ func addresses(text string) ([]netip.Prefix, bool) {
 		if err1 != nil || err2 != nil || !plain(a) || !plain(b) || a.BitLen() != b.BitLen() || b.Less(a) {
 			return nil, false
 		}
-		return between(a, b), true
+		return policy.RangePrefixes(a, b), true
 	}
 	host, mask, ok := strings.Cut(text, "/")
 	a, err := netip.ParseAddr(host)
@@ -58,41 +60,4 @@ func maskBits(text string, of netip.Addr) (bits int, ok bool) {
 		}
 	}
 	return bits, true
-}
-
-// between are the prefixes that together hold the addresses from a to b.
-func between(a, b netip.Addr) []netip.Prefix {
-	var all []netip.Prefix
-	for {
-		p := widest(a, b)
-		all = append(all, p)
-		last := lastOf(p)
-		if !last.Less(b) {
-			return all
-		}
-		a = last.Next()
-	}
-}
-
-// widest is the largest prefix that begins with a and does not reach behind b.
-func widest(a, b netip.Addr) netip.Prefix {
-	p := netip.PrefixFrom(a, a.BitLen())
-	for bits := a.BitLen() - 1; bits >= 0; bits-- {
-		wider, err := a.Prefix(bits)
-		if err != nil || wider.Addr() != a || b.Less(lastOf(wider)) {
-			break
-		}
-		p = wider
-	}
-	return p
-}
-
-// lastOf is the last address of a prefix.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
 }

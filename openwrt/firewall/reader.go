@@ -126,15 +126,18 @@ func (r *reader) addresses(name string) (c nft.Choice[netip.Prefix]) {
 	return c
 }
 
-func (r *reader) ports(name string) (c nft.Choice[policy.PortRange]) {
+// choice reads a list of values, each of which may be excluded.
+func choice[T any](r *reader, name string, parse func(string) (T, bool)) (c nft.Choice[T]) {
 	for _, word := range r.words(name) {
 		text, not := negated(word)
-		ports, ok := portRange(text)
+		value, ok := parse(text)
 		r.bad = r.bad || !ok
-		put(&c, not, ports)
+		put(&c, not, value)
 	}
 	return c
 }
+
+func (r *reader) ports(name string) nft.Choice[policy.PortRange] { return choice(r, name, portRange) }
 
 // portRange reads `80`, `80-90` and `80:90`.
 func portRange(text string) (policy.PortRange, bool) {
@@ -147,15 +150,7 @@ func portRange(text string) (policy.PortRange, bool) {
 	return policy.PortRange{First: uint16(a), Last: uint16(b)}, err1 == nil && err2 == nil && a <= b
 }
 
-func (r *reader) macs(name string) (c nft.Choice[policy.MAC]) {
-	for _, word := range r.words(name) {
-		text, not := negated(word)
-		mac, ok := parseMAC(text)
-		r.bad = r.bad || !ok
-		put(&c, not, mac)
-	}
-	return c
-}
+func (r *reader) macs(name string) nft.Choice[policy.MAC] { return choice(r, name, parseMAC) }
 
 // parseMAC reads six numbers of one or two digits, with colons or hyphens.
 func parseMAC(text string) (mac policy.MAC, ok bool) {
