@@ -3,20 +3,17 @@ package dnsmasq
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/fairlead/fairlead/openwrt/uci"
 )
 
-// Bounds of what is read of dnsmasq's configuration: bytes of a file, files of
-// an instance.
-const (
-	maxFile  = 1 << 20
-	maxFiles = 256
-)
+// maxFiles bounds what is read of an instance's configuration.
+const maxFiles = 256
 
 // instance is what the configuration of one dnsmasq says of what we change.
 type instance struct {
@@ -108,7 +105,7 @@ func (i *instance) read(path string) error {
 	if i.files++; i.files > maxFiles {
 		return fmt.Errorf("dnsmasq reads more than %d files", maxFiles)
 	}
-	text, err := readBounded(path)
+	text, err := uci.Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // dnsmasq refuses to start, or the file comes and goes
 	}
@@ -180,17 +177,4 @@ func (i *instance) readDir(value string) error {
 func isServerForAll(value string) bool {
 	option, _, _ := strings.Cut(value, ",")
 	return option == "6" || option == "option:dns-server"
-}
-
-func readBounded(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(text) > maxFile {
-		err = fmt.Errorf("%s is longer than %d octets", path, maxFile)
-	}
-	return string(text), err
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/fairlead/fairlead/openwrt/uci"
 )
 
 // Service is the dnsmasq of this machine, all instances together.
@@ -85,7 +87,7 @@ const fileName = "fairlead.conf"
 func (s System) Generated() string {
 	var all strings.Builder
 	for _, path := range s.generated() {
-		text, _ := readBounded(path)
+		text, _ := uci.Read(path)
 		all.WriteString(path + "\n" + text + "\n")
 	}
 	return all.String()
@@ -172,7 +174,7 @@ func (s System) GiveBack(ctx context.Context, record string) error {
 // readRecord gives the paths of our files; nil if there is no record. Nothing
 // but a file of our name is ever removed by it.
 func readRecord(record string) ([]string, error) {
-	text, err := readBounded(record)
+	text, err := uci.Read(record)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
