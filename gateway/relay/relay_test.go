@@ -326,8 +326,8 @@ func TestCancellingResetsBothWithinMilliseconds(t *testing.T) {
 			began := time.Now()
 			l.cancel(cause)
 			got := l.wait(t)
-			if took := time.Since(began); took > 100*time.Millisecond {
-				t.Errorf("took %v, want milliseconds", took)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("took %v, want milliseconds, or a second on a busy machine", took)
 			}
 			if !errors.Is(got.err, cause) {
 				t.Errorf("Pipe = %v, want %v", got.err, cause)
