@@ -1,15 +1,13 @@
 package sniff
 
-import (
-	"github.com/fairlead/fairlead/gateway/policy"
-)
+import "github.com/fairlead/fairlead/gateway/policy"
 
 // dnsHeader is the length of a DNS message's header, RFC 1035 section 4.1.1.
 const dnsHeader = 12
 
 // maxStreamQuery bounds a query over TCP. Padded ones (RFC 8467, 4.1) have a
-// multiple of 128 bytes. The bound also keeps the first byte of the length away from every other
-// protocol's.
+// multiple of 128 bytes. The bound also keeps the first byte of the length away
+// from every other protocol's.
 const maxStreamQuery = 1 << 10
 
 // dnsStream tells DNS over TCP, RFC 1035 section 4.2.2, by a whole query.

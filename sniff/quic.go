@@ -1,8 +1,6 @@
 package sniff
 
-import (
-	"github.com/fairlead/fairlead/gateway/policy"
-)
+import "github.com/fairlead/fairlead/gateway/policy"
 
 // maxDatagrams is how many datagrams a QUIC takes before it gives up: twice
 // what a ClientHello of maxHello bytes needs.
