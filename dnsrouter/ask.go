@@ -14,10 +14,6 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 )
 
-// askTime bounds the asking of an upstream, within the five seconds after
-// which stub resolvers ask again.
-const askTime = 4 * time.Second
-
 // source is whom a question may be asked of, and what the answer is for.
 type source struct {
 	upstream string
@@ -92,8 +88,6 @@ func (r *Router) exchange(ctx context.Context, plan *Plan, src source, ask upstr
 	if r.deps.Record != nil && r.deps.Record.Listening() {
 		r.deps.Record.Asking(src.upstream, ask.Name, src.direct)
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
 	msg, err := u.Exchange(ctx, ask)
 	if errors.Is(err, upstream.ErrClock) && src.direct && plan.tellsTime(ask.Name) {
 		r.log.Warn("asking for a time server in the clear: the clock seems to be wrong", "name", ask.Name, "err", err)

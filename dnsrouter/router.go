@@ -41,8 +41,8 @@ type FakeSink interface {
 	SetFake(fake, real netip.Addr, way Way) error
 }
 
-// Exchanger asks one upstream, and nobody else. The response is in wire form,
-// checked to be one to the question.
+// Exchanger asks one upstream, and nobody else, for no longer than clients wait.
+// The response is in wire form, checked to be one to the question.
 type Exchanger interface {
 	Exchange(ctx context.Context, q upstream.Question) ([]byte, error)
 }

@@ -19,6 +19,46 @@ type keptConn struct {
 	release func()
 }
 
+// borrowed are the conns of questions under way, each of which is its question's
+// alone.
+type borrowed struct {
+	mu     sync.Mutex // guards the fields below
+	of     map[Lent]struct{}
+	closed bool
+}
+
+// enter takes note of a conn, which close closes until it has left. After close
+// none may enter.
+func (b *borrowed) enter(conn Lent) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	if b.of == nil {
+		b.of = make(map[Lent]struct{})
+	}
+	b.of[conn] = struct{}{}
+	return true
+}
+
+// leave tells whether nobody has closed the conn.
+func (b *borrowed) leave(conn Lent) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.of, conn)
+	return !b.closed
+}
+
+func (b *borrowed) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for conn := range b.of {
+		conn.Close()
+	}
+}
+
 // keep makes a conn end with the upstream, or with Drop.
 func (e *env) keep(conn net.Conn) net.Conn {
 	k := &keptConn{Conn: conn}

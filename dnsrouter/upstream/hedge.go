@@ -26,7 +26,7 @@ func (u *Upstream) hedge(ctx context.Context, q Question) ([]byte, error) {
 		o := servers[0].ask(ctx, q) // there is nobody to hedge with
 		return o.answer, o.err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, totalTime)
 	defer cancel()
 	order := rank(servers, time.Now())
 	outcomes := make(chan outcome, len(order))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -61,20 +62,27 @@ func newPlain(t *target) *plain {
 func (p *plain) mix() bool { return p.missed.Load() < caseMisses }
 
 func (p *plain) ask(ctx context.Context, q Question) ([]byte, error) {
-	answer, err := p.overUDP(ctx, q)
+	until := time.Now().Add(totalTime)
+	answer, err := p.overUDP(ctx, q, until)
 	if errors.Is(err, wire.ErrCase) {
 		p.missed.Add(1)
 	}
 	if errors.Is(err, errTruncated) || errors.Is(err, errForged) || errors.Is(err, wire.ErrCase) {
 		p.target.env.count.tcp.Add(1)
-		return p.tcp.ask(ctx, q)
+		return p.kept(ctx, p.tcp, q, until)
 	}
 	return answer, err
 }
 
-func (p *plain) overUDP(ctx context.Context, q Question) ([]byte, error) {
+func (p *plain) kept(ctx context.Context, k *kept, q Question, until time.Time) ([]byte, error) {
+	ctx, cancel := p.target.env.within(ctx, until)
+	defer cancel()
+	return k.ask(ctx, q)
+}
+
+func (p *plain) overUDP(ctx context.Context, q Question, until time.Time) ([]byte, error) {
 	if p.shared != nil {
-		return p.shared.ask(ctx, q)
+		return p.kept(ctx, p.shared, q, until)
 	}
 	mix := p.mix()
 	query, err := newQuery(q, randomID(), false, mix)
@@ -85,25 +93,33 @@ func (p *plain) overUDP(ctx context.Context, q Question) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	env := p.target.env
+	if !env.asking.enter(conn) {
+		conn.Close()
+		return nil, ErrClosed
+	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer func() {
-		if stop() {
+		if open := env.asking.leave(conn); stop() && open {
 			conn.GiveBack()
 		}
 	}()
 
 	p.target.told(q, conn)
-	s := socket{Conn: conn, query: query, mix: mix, env: p.target.env}
-	for n := 0; ; n++ {
+	s := socket{Conn: conn, query: query, mix: mix, env: env}
+	n := 0
+	for now := time.Now(); now.Before(until); now = time.Now() {
 		if _, err := conn.Write(query); err != nil {
 			return nil, orCause(ctx, err)
 		}
-		conn.SetReadDeadline(time.Now().Add(resendAfter(n)))
+		conn.SetReadDeadline(earlier(now.Add(resendAfter(n)), until))
 		answer, err := s.answer()
-		if netErr, ok := errors.AsType[net.Error](err); !ok || !netErr.Timeout() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return answer, orCause(ctx, err)
 		}
+		n++
 	}
+	return nil, context.DeadlineExceeded
 }
 
 // orCause prefers the context's reason to the error of the conn that it closed.

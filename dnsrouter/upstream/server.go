@@ -37,6 +37,7 @@ type env struct {
 	tls     *tls.Config
 	count   counters
 	conns   conns
+	asking  borrowed
 	running sync.WaitGroup // all goroutines of the upstream
 
 	datagrams sync.Pool // of *datagram
@@ -53,6 +54,13 @@ func (e *env) datagram() *datagram {
 	return new(datagram)
 }
 
+// within makes a context that also ends at a time, and with the upstream.
+func (e *env) within(ctx context.Context, until time.Time) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	stop := context.AfterFunc(e.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // transport is one way of asking a server.
 type transport interface {
 	ask(ctx context.Context, q Question) ([]byte, error)
@@ -60,10 +68,11 @@ type transport interface {
 
 // server is one server with its connections and its record.
 type server struct {
-	name   string
-	env    *env
-	way    transport
-	health health
+	name    string
+	env     *env
+	way     transport
+	bounded bool // way ends a question by itself: in time, and with the upstream
+	health  health
 
 	mu     sync.Mutex // guards the fields below
 	warned time.Time
@@ -74,7 +83,7 @@ func newServer(e *env, cfg Server) *server {
 	t := &target{env: e, cfg: cfg}
 	switch cfg.Scheme {
 	case "udp":
-		s.way = newPlain(t)
+		s.way, s.bounded = newPlain(t), true
 	case "tcp":
 		s.way = newKept(t, t.dialTCP)
 	case "tls":
@@ -106,6 +115,11 @@ func (u unknown) ask(context.Context, Question) ([]byte, error) {
 // ask asks the server and keeps its record.
 func (s *server) ask(ctx context.Context, q Question) outcome {
 	s.env.count.asked.Add(1)
+	if !s.bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = s.env.within(ctx, time.Now().Add(totalTime))
+		defer cancel()
+	}
 	patience := s.health.delay()
 	start := time.Now()
 	answer, err := s.way.ask(ctx, q)

@@ -27,8 +27,8 @@ const (
 	maxFlights = 512
 
 	// totalTime is when a question is given up, whatever its callers' contexts
-	// say: clients have asked again by then.
-	totalTime = 5 * time.Second
+	// say: stub resolvers ask again after five seconds.
+	totalTime = 4 * time.Second
 
 	// idleTime is how long a kept connection without questions stays open.
 	idleTime = 30 * time.Second
@@ -99,15 +99,15 @@ type Upstream struct {
 	servers []*server // of each of known
 }
 
-// flight is one question under way and those who wait for it.
+// flight is one question under way. Whoever asked first sees to it; others who ask
+// the same wait for it.
 type flight struct {
-	cancel  context.CancelFunc
-	before  []*flight // those for the same records that were under way first
-	waiters int       // guarded by Upstream.mu
+	before []*flight // those for the same records that were under way first
 
 	done   chan struct{} // closed when the fields below are set
 	answer []byte
 	err    error
+	left   bool // whoever asked first did not wait for the end
 }
 
 // New makes an Upstream; nothing is dialled before the first question.
@@ -143,54 +143,46 @@ func (u *Upstream) Exchange(ctx context.Context, q Question) ([]byte, error) {
 	if _, err := wire.AppendName(make([]byte, 0, wire.MaxName), q.Name); err != nil {
 		return nil, fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, err)
 	}
-	f, err := u.join(q)
-	if err != nil {
-		return nil, fmt.Errorf("asking upstream %s: %w", u.name, err)
-	}
-	defer u.leave(q, f)
-	select {
-	case <-f.done:
-		return f.answer, f.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, context.Cause(ctx))
+	u.env.count.questions.Add(1)
+	for {
+		f, first, err := u.join(q)
+		if err != nil {
+			return nil, fmt.Errorf("asking upstream %s: %w", u.name, err)
+		}
+		if first {
+			u.fly(ctx, q, f)
+			return f.answer, f.err
+		}
+		select {
+		case <-f.done:
+			if !f.left {
+				return f.answer, f.err
+			}
+		case <-ctx.Done():
+			return nil, fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, context.Cause(ctx))
+		}
 	}
 }
 
-// join finds the flight of a question or begins one.
-func (u *Upstream) join(q Question) (*flight, error) {
+// join finds the flight of a question or begins one, which the caller has to fly.
+func (u *Upstream) join(q Question) (f *flight, first bool, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.env.count.questions.Add(1)
 	if u.closed {
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	}
 	if f := u.flights[q]; f != nil {
 		u.env.count.merged.Add(1)
-		f.waiters++
-		return f, nil
+		return f, false, nil
 	}
 	if len(u.flights) >= maxFlights {
 		u.env.count.busy.Add(1)
-		return nil, ErrBusy
+		return nil, false, ErrBusy
 	}
-	ctx, cancel := context.WithTimeout(u.env.ctx, totalTime)
-	f := &flight{cancel: cancel, before: u.alike(q), waiters: 1, done: make(chan struct{})}
+	f = &flight{before: u.alike(q), done: make(chan struct{})}
 	u.flights[q] = f
-	u.env.running.Go(func() { u.fly(ctx, q, f) })
-	return f, nil
-}
-
-// leave ends a flight that nobody waits for any more.
-func (u *Upstream) leave(q Question, f *flight) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if f.waiters--; f.waiters > 0 {
-		return
-	}
-	f.cancel()
-	if u.flights[q] == f {
-		delete(u.flights, q)
-	}
+	u.env.running.Add(1)
+	return f, true, nil
 }
 
 // alike are the flights for the same records as a question with other flags.
@@ -206,27 +198,38 @@ func (u *Upstream) alike(q Question) (others []*flight) {
 	return others
 }
 
-// fly asks once the flights before it have ended: of several questions under
-// way for the same records, a forger would only have to hit any one.
+// fly asks once the flights before it have ended.
 func (u *Upstream) fly(ctx context.Context, q Question, f *flight) {
-	for _, other := range f.before {
-		select {
-		case <-other.done:
-		case <-ctx.Done():
-		}
-	}
-	f.before = nil
-	f.answer, f.err = u.hedge(ctx, q)
-	if f.err != nil {
+	defer u.env.running.Done()
+	others := f.before
+	f.before = nil // or each would hold the one before it
+	if f.answer, f.err = u.after(ctx, others, q); f.err != nil {
 		u.env.count.failed.Add(1)
+		f.left = ctx.Err() != nil
 		f.err = fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, f.err)
 	}
 	u.mu.Lock()
-	if u.flights[q] == f {
-		delete(u.flights, q)
-	}
+	delete(u.flights, q)
 	u.mu.Unlock()
 	close(f.done)
+}
+
+// after asks when other flights have ended: of several questions under way for the
+// same records, a forger would only have to hit any one.
+func (u *Upstream) after(ctx context.Context, others []*flight, q Question) ([]byte, error) {
+	if len(others) > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, totalTime)
+		defer cancel()
+	}
+	for _, other := range others {
+		select {
+		case <-other.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return u.hedge(ctx, q)
 }
 
 // current returns the servers that may be asked now, in the order configured.
@@ -281,8 +284,9 @@ func (u *Upstream) Close() {
 	u.closed = true
 	u.mu.Unlock()
 	u.cancel()
-	u.env.running.Wait()
+	u.env.asking.close()
 	if u.boot != nil {
 		u.boot.servers.Close()
 	}
+	u.env.running.Wait()
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter/wire"
@@ -191,6 +194,59 @@ func TestTheCallersContextEndsItsWaitAlone(t *testing.T) {
 	if got := <-patient; got != right {
 		t.Errorf("the other caller got %v, want %v", got, right)
 	}
+}
+
+func TestWhoWaitsForAnothersQuestionAsksAgainWhenThatOneLeaves(t *testing.T) {
+	came := make(chan struct{}, 1)
+	addr, _ := serveUDP(t, func(a asked) [][]byte {
+		select {
+		case came <- struct{}{}:
+			return nil
+		default:
+			return [][]byte{a.reply(right, nil)}
+		}
+	})
+	u := open(t, &way{}, Options{}, udp(addr))
+	ctx, cancel := context.WithCancel(context.Background())
+	var first sync.WaitGroup
+	first.Go(func() { u.Exchange(ctx, question("www.example.com")) })
+	eventually(t, "the first is under way", func() bool { return u.Stats().Flights == 1 })
+	patient := make(chan netip.Addr)
+	go func() { patient <- address(t, u, "www.example.com") }()
+	eventually(t, "the second waits for it", func() bool { return u.Stats().Merged == 1 })
+	eventually(t, "it was sent", func() bool { return len(came) == 1 })
+	cancel()
+	first.Wait()
+	if got := <-patient; got != right {
+		t.Errorf("the second got %v, want %v", got, right)
+	}
+}
+
+// deaf is a Dialer to whom nobody answers.
+type deaf struct{ pipes }
+
+func (*deaf) DialUDP(context.Context, string, netip.AddrPort) (net.Conn, error) {
+	client, server := net.Pipe()
+	go io.Copy(io.Discard, server)
+	return client, nil
+}
+
+func TestAQuestionThatNobodyAnswersIsGivenUpInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, servers := range [][]string{{"192.0.2.53:53"}, {"192.0.2.53:53", "192.0.2.54:53"}} {
+			cfg := Config{Name: "u"}
+			for _, s := range servers {
+				cfg.Servers = append(cfg.Servers, udp(netip.MustParseAddrPort(s)))
+			}
+			u := New(cfg, &deaf{}, Options{})
+			began := time.Now()
+			_, err := u.Exchange(t.Context(), question("www.example.com"))
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != totalTime {
+				t.Errorf("of %d servers: %v after %v, want that the time is over after %v", len(servers), err, took, totalTime)
+			}
+			u.Close()
+		}
+	})
 }
 
 func TestTheWANsOwnResolversAreTakenAsTheyAre(t *testing.T) {
