@@ -104,9 +104,10 @@ func (s *story) introduce() {
 	s.say("  tv     (realip) --+                                 |")
 	s.say("                                                  SOCKS5 node")
 	s.say("")
-	s.say("  ISP's resolver    %s  lies about foreign names: it answers %s", at.ISP.V4, at.Poison.V4)
+	s.say("  ISP's resolver    %s  lies about foreign names, with %s", at.ISP.V4, at.Poison.V4)
 	s.say("  honest resolver   %s    only the node reaches it", at.Honest.V4)
-	s.say("  policy            domestic.example direct, foreign.example through the node, blocked.example rejected")
+	s.say("  policy            domestic.example direct, foreign.example through the node,")
+	s.say("                    blocked.example rejected")
 	s.say("")
 }
 
@@ -148,7 +149,7 @@ func (s *story) show(ctx context.Context, c *lab.Client) {
 		foreign = "fake"
 	}
 	for _, scene := range []scene{
-		{"www.domestic.example", at.Domestic.V4.String(), direct, "straight out, by the kernel alone"},
+		{"www.domestic.example", at.Domestic.V4.String(), direct, "direct, by the kernel alone"},
 		{"www.foreign.example", foreign, node, "through the node"},
 		{"blocked.example", "none", nil, "refused"},
 	} {
@@ -184,8 +185,8 @@ func (s *story) play(ctx context.Context, c *lab.Client, sc scene) {
 			who = s.nameOf(a)
 		}
 	}
-	s.line(good && who != "nobody", "%-21s -> %-19s %s: server %s saw %s (%s)",
-		sc.name, what, sc.way, seen.Server.Addr(), seen.Client.Addr(), who)
+	s.line(good && who != "nobody", "%-21s -> %-19s %s", sc.name, what, sc.way)
+	s.say("%7s server %s saw %s (%s)", "", seen.Server.Addr(), seen.Client.Addr(), who)
 }
 
 func (s *story) nameOf(a netip.Addr) string {
@@ -206,13 +207,14 @@ func (s *story) sort(packets []nstest.Packet) {
 		if f.Response {
 			continue
 		}
-		text := f.Line()
-		if !passed[text] {
+		if text := f.Line(); !passed[text] {
 			passed[text] = true
-			s.line(f.Way != leaks.Leak, "%s", text)
+			s.line(f.Way != leaks.Leak, "%-9s %s to %s", strings.ToUpper(string(f.Way)), f.Name, f.Dst.Addr())
+			s.say("%17s %s", "", f.Reason)
 		}
 	}
-	s.say("  The node's resolver was asked for %s; the ISP's for %s.", names(s.world.NodeResolverLog()), names(s.world.ISPLog()))
+	s.say("  The node's resolver was asked for %s,", names(s.world.NodeResolverLog()))
+	s.say("  the ISP's for %s.", names(s.world.ISPLog()))
 }
 
 // names lists what a resolver was asked, each name once.

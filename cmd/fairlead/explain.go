@@ -44,7 +44,7 @@ type subject struct {
 func explainCommand(e env, args []string) int {
 	fs, file := flags(e, "explain")
 	asJSON := fs.Bool("json", false, "print JSON")
-	who := fs.String("client", "", "the client: an address, a hardware address or a client section (`WHO`)")
+	who := fs.String("client", "", "`WHO` asks: an address, a hardware address or a client section")
 	if code, ok := parsed(fs, args, 1); !ok {
 		return code
 	}

@@ -27,7 +27,7 @@ import (
 func leaksCommand(e env, args []string) int {
 	fs, file := flags(e, "leaks")
 	asJSON := fs.Bool("json", false, "print JSON")
-	long := fs.String("for", "", "how long to watch, as in 60s 10m 1h; without it, what a fairlead with option leak_monitor '1' has seen, else a minute")
+	long := fs.String("for", "", "watch for a `TIME` such as 60s, 10m or 1h; without it, show what\na fairlead with option leak_monitor has seen, or watch a minute")
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}

@@ -127,6 +127,7 @@ func printFlag(w io.Writer, f *flag.Flag) {
 	if f.DefValue != "" && f.DefValue != "false" {
 		does += " (default " + f.DefValue + ")"
 	}
+	does = strings.ReplaceAll(does, "\n", fmt.Sprintf("\n%17s ", ""))
 	fmt.Fprintf(w, "  %-15s %s\n", strings.TrimSpace(dashes+f.Name+" "+value), does)
 }
 

@@ -29,7 +29,7 @@ const (
 // runCommand runs the gateway until it is told to stop.
 func runCommand(e env, args []string) int {
 	fs, file := flags(e, "run")
-	retry := fs.Bool("retry", false, "if it cannot start, try again later and later instead of ending; SIGHUP: at once")
+	retry := fs.Bool("retry", false, "try a failed start again, later and later; at once on SIGHUP")
 	if code, ok := parsed(fs, args, 0); !ok {
 		return code
 	}
