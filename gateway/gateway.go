@@ -26,7 +26,9 @@ type PacketConn = interface {
 }
 
 // Outbound is a way that a flow can leave by. A non-empty host is dialled by
-// that name, with the port of to; the address of to is then not used.
+// that name, with the port of to; the address of to is then not used. What DialTCP
+// gives may not have told its peer yet that it is connected, until something is
+// written or TCP_QUICKACK is set.
 type Outbound interface {
 	DialTCP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)
 	DialUDP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)

@@ -222,7 +222,22 @@ func (o *opening) settle(ctx context.Context, f *flow) error {
 	}
 	o.host = host
 	o.upstream, err = o.g.dialTCP(ctx, o.plan, v, host, to)
+	if err == nil && v.Kind != policy.Node && len(o.head) == 0 {
+		acknowledge(o.upstream)
+	}
 	return err
+}
+
+// acknowledge sends the last segment of a handshake, which ways out leave to the
+// first bytes: there are none yet, and the server may want to speak first.
+func acknowledge(c net.Conn) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
+	}
 }
 
 // exchangeHeads passes on what was read of either side before they were joined.

@@ -14,7 +14,9 @@ import (
 // Host names are lower case without a trailing dot.
 type Outbound interface {
 	// DialTCP connects to one peer. What it returns may be given to package
-	// relay, which splices it if it is a *net.TCPConn.
+	// relay, which splices it if it is a *net.TCPConn. The last segment of the
+	// handshake waits for the first bytes that are written: who wants the peer to
+	// speak first sets TCP_QUICKACK, which sends it.
 	DialTCP(ctx context.Context, host string, to netip.AddrPort) (net.Conn, error)
 
 	// DialUDP makes a mapping of its own for one peer. Each Write sends and
