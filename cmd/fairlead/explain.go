@@ -77,37 +77,55 @@ func explain(file, who, what string) (explanation, error) {
 	}
 	names := lease.NewBook(namesOf(cfg), cfg.DNS.LocalDomain, log)
 	devices := device.New(names, log)
-	client, from, err := findClient(gen, who, devices)
+	client, from, err := findClient(gen, who, devices, names)
 	if err != nil {
 		return explanation{}, err
 	}
 	_, known := names.Host(s.name)
 	s.local = known || dnsrouter.IsLocal(s.name, cfg.DNS.LocalDomain, names.Rules().Domains)
 	x := gen.explain(client, s)
-	x.askFirewall(gen, gen.locate(from, devices), s)
+	x.askFirewall(gen, from, s)
 	return x, nil
 }
 
-// findClient reads WHO, and gives what that says of the device.
-func findClient(gen *generation, who string, devices *device.Table) (policy.Client, policy.Device, error) {
+// findClient reads WHO, and gives what is known of the device.
+func findClient(gen *generation, who string, devices *device.Table, names *lease.Book) (policy.Client, policy.Device, error) {
 	if who == "" {
 		return 0, policy.Device{}, fmt.Errorf("which client? give --client with an address, a hardware address or a client section")
 	}
 	if c, ok := gen.policy.ClientByName(who); ok {
 		if c == 0 {
-			return c, policy.Device{}, nil
+			return c, gen.locate(policy.Device{}, devices), nil
 		}
-		return c, only(gen.sections[c-1]), nil
+		return c, gen.locate(only(gen.sections[c-1]), devices), nil
 	}
+	var d policy.Device
 	if addr, err := netip.ParseAddr(who); err == nil {
-		d := devices.Device(addr.Unmap())
-		return gen.policy.Client(d), d, nil
+		d = devices.Device(addr.Unmap())
+	} else if mac, err := policy.ParseMAC(who); err == nil {
+		d = knownBy(mac, devices, names)
+	} else {
+		return 0, d, fmt.Errorf("%q is no address, no hardware address and no client section of %s", who, gen.cfg.File)
 	}
-	if mac, err := policy.ParseMAC(who); err == nil {
-		d := policy.Device{MAC: mac}
-		return gen.policy.Client(d), d, nil
+	d = gen.locate(d, devices)
+	return gen.policy.Client(d), d, nil
+}
+
+// knownBy gives what the LAN knows of a hardware address: where it was seen, with
+// the first of its addresses, or what it was leased.
+func knownBy(mac policy.MAC, devices *device.Table, names *lease.Book) policy.Device {
+	seen, _ := devices.All() // of a network that cannot be looked at nothing is known
+	for _, d := range seen {
+		if d.MAC == mac && !d.Addr.IsLinkLocalUnicast() {
+			return d
+		}
 	}
-	return 0, policy.Device{}, fmt.Errorf("%q is no address, no hardware address and no client section of %s", who, gen.cfg.File)
+	for _, l := range names.Leases() {
+		if l.MAC == mac {
+			return policy.Device{MAC: mac, Addr: l.Addr, Hostname: l.Hostname}
+		}
+	}
+	return policy.Device{MAC: mac}
 }
 
 // parseSubject reads NAME[:PORT[/udp]]; an IPv6 address with a port stands in

@@ -71,3 +71,32 @@ func TestWhoIsOnNoNetworkOfOursIsNotBehindTheWAN(t *testing.T) {
 		t.Errorf("explain says path %q (%v, %s), want relay: somebody of the LAN is meant, who is not there yet", x.Path, err, errs)
 	}
 }
+
+func TestExplainFindsTheSectionOfADeviceByAllThatTheLANKnowsOfIt(t *testing.T) {
+	path := configFile(t, `
+config fairlead 'main'
+	option enabled '1'
+	list device 'br0'
+config client 'phone'
+	list hostname 'phone'
+	option mode 'realip'
+config client 'shelf'
+	list ip '192.0.2.0/28'
+config client 'rest'
+	list device 'br0'
+`)
+	leases := filepath.Join(t.TempDir(), "leases")
+	ok(t, os.WriteFile(leases, []byte("0 02:00:00:00:77:01 192.0.2.101 phone *\n0 02:00:00:00:77:02 192.0.2.2 tv *\n"), 0o600))
+	ok(t, os.WriteFile(filepath.Join(filepath.Dir(path), "dhcp"), []byte("config dnsmasq\n\toption leasefile '"+leases+"'\n"), 0o600))
+	for _, tt := range []struct{ sentence, who, want string }{
+		{"by the host name of its address", "192.0.2.101", "phone"},
+		{"by the host name of its hardware address", "02:00:00:00:77:01", "phone"},
+		{"by the address that its hardware address was leased", "02:00:00:00:77:02", "shelf"},
+		{"by the only interface that is served", "192.0.2.200", "rest"},
+		{"by that, too, if nothing else is known", "02:00:00:00:77:09", "rest"},
+	} {
+		if x, err := explain(path, tt.who, "www.example"); err != nil || x.Client != tt.want {
+			t.Errorf("%s: %s belongs to section %q (%v), want %s", tt.sentence, tt.who, x.Client, err, tt.want)
+		}
+	}
+}
