@@ -49,6 +49,7 @@ config_foreach() {
 		config_get type "$section" TYPE
 		[ -n "$2" ] && [ "$type" != "$2" ] || "$1" "$section"
 	done
+	false # what a loop returns says nothing of the file
 }
 
 user_exists() { grep -qs "^$1:" /etc/passwd; }
