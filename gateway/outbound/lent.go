@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -66,8 +67,11 @@ type lent struct {
 
 	// What is done with the descriptor. The functions are kept, because to make
 	// one at each use would allocate it.
-	reach, release func(fd uintptr)
-	err            error // of either
+	reach, send, release func(fd uintptr)
+	receive              func(fd uintptr) (done bool)
+	in, out              []byte // for receive and send
+	n                    int    // octets of either
+	err                  error  // of any
 }
 
 func newLent(c *net.UDPConn, to netip.AddrPort, s sockets, pool *sync.Pool) (*lent, error) {
@@ -77,27 +81,36 @@ func newLent(c *net.UDPConn, to netip.AddrPort, s sockets, pool *sync.Pool) (*le
 		return nil, err
 	}
 	l := &lent{UDPConn: c, raw: raw, to: to, sockets: s, pool: pool}
-	l.reach, l.release = l.reaching, l.releasing
+	l.reach, l.send, l.receive, l.release = l.reaching, l.sending, l.receiving, l.releasing
 	return l, nil
 }
 
-// Read is that of net, whose error would name the first peer.
+// Read waits for a datagram.
 func (l *lent) Read(b []byte) (int, error) {
-	n, err := l.UDPConn.Read(b)
-	return n, l.named(err)
+	l.in = b
+	return l.outcome("read", l.raw.Read(l.receive))
 }
 
-// Write is that of net, whose error would name the first peer.
+// Write sends a datagram.
 func (l *lent) Write(b []byte) (int, error) {
-	n, err := l.UDPConn.Write(b)
-	return n, l.named(err)
+	l.out = b
+	return l.outcome("write", l.raw.Control(l.send))
 }
 
-func (l *lent) named(err error) error {
-	if op, ok := err.(*net.OpError); ok {
-		op.Source, op.Addr = nil, l.RemoteAddr()
+// outcome is that of the last Read or Write, with an error that names the peer.
+func (l *lent) outcome(what string, err error) (int, error) {
+	l.in, l.out = nil, nil
+	if err == nil {
+		err = l.err
 	}
-	return err
+	if err == nil {
+		return l.n, nil
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return 0, &net.OpError{Op: what, Net: "udp", Addr: l.RemoteAddr(), Err: err}
 }
 
 // LocalAddr asks the kernel.
@@ -153,6 +166,32 @@ func (l *lent) reaching(fd uintptr) {
 	l.err = connect(fd, unsafe.Pointer(&sa), unix.SizeofSockaddrInet6)
 }
 
+// sending and receiving do what write(2) and read(2) of net do, as raw calls: they
+// do not block, and to have the scheduler look for other work meanwhile costs more
+// than it finds, when half of a question is such calls.
+func (l *lent) sending(fd uintptr) {
+	l.n, l.err = socketCall(unix.SYS_SENDTO, fd, l.out)
+}
+
+func (l *lent) receiving(fd uintptr) (done bool) {
+	l.n, l.err = socketCall(unix.SYS_RECVFROM, fd, l.in)
+	return l.err != unix.EAGAIN
+}
+
+// socketCall is sendto(2) or recvfrom(2) of the peer, without waiting.
+func socketCall(call, fd uintptr, b []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall6(call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
 // releasing dissolves the association: connect(2) to AF_UNSPEC, by which the
 // kernel gives up a port that it chose itself (__udp_disconnect). What had come
 // before would be read as an answer to the next question.
@@ -161,15 +200,13 @@ func (l *lent) releasing(fd uintptr) {
 	if l.err = connect(fd, unsafe.Pointer(&sa), unix.SizeofSockaddrInet4); l.err != nil {
 		return
 	}
-	var b [1]byte
-	_, _, errno := unix.Syscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b)), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
-	if errno != unix.EAGAIN {
-		l.err = fmt.Errorf("something is left in the socket (%v)", errno)
+	if _, err := socketCall(unix.SYS_RECVFROM, fd, nil); err != unix.EAGAIN {
+		l.err = fmt.Errorf("something is left in the socket (%v)", err)
 	}
 }
 
 func connect(fd uintptr, sa unsafe.Pointer, size uintptr) error {
-	_, _, errno := unix.Syscall(unix.SYS_CONNECT, fd, uintptr(sa), size)
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, fd, uintptr(sa), size)
 	if errno != 0 {
 		return errno
 	}
