@@ -372,7 +372,11 @@ func (d *daemon) release() error {
 // they go first, when nobody listens any more, and again for those few that
 // sockets which the kernel is still closing had marked meanwhile.
 func restore(table *nft.Table, stateDir string) error {
-	return errors.Join(forgetCarried(), table.Delete(), forgetCarried(), route.Remove(), route.Restore(sysctlState(stateDir)))
+	carried, removed := forgetCarried(), table.Delete()
+	if errors.Is(removed, syscall.EPERM) { // nothing else is allowed either
+		return fmt.Errorf("removing table, rules and routes needs CAP_NET_ADMIN (run as root): %w", removed)
+	}
+	return errors.Join(carried, removed, forgetCarried(), route.Remove(), route.Restore(sysctlState(stateDir)))
 }
 
 func forgetCarried() error {

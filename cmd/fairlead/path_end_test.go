@@ -341,6 +341,17 @@ func TestWithoutPrivilegeTheDaemonSaysSoAndChangesNothing(t *testing.T) {
 	wantRestored(t, before, h.snapshot(t))
 }
 
+func TestWithoutPrivilegeNothingIsFlushedAndOneLineSaysSo(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	h.configure(h.ConfigText(lab.Config{}))
+	for _, command := range []string{"flush", "guard"} {
+		_, stderr, code := h.unprivileged(t, command, "-c", h.config)
+		if code != 1 || !strings.Contains(stderr, "CAP_NET_ADMIN") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s exits with %d and says %q, want 1 and one line with CAP_NET_ADMIN", command, code, stderr)
+		}
+	}
+}
+
 // unprivileged runs fairlead in the router without CAP_NET_ADMIN: its bounding
 // set is taken from the thread that starts it, and the thread is not used again.
 func (h *home) unprivileged(t *testing.T, args ...string) (stdout, stderr string, code int) {

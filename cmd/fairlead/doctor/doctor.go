@@ -3,7 +3,9 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -100,7 +102,10 @@ func features(c Case) []Finding {
 }
 
 func conntrack(c Case) []Finding {
-	if err := c.Kernel.Conntrack(); err != nil {
+	switch err := c.Kernel.Conntrack(); {
+	case errors.Is(err, fs.ErrPermission):
+		return nil // features says what that takes
+	case err != nil:
 		return one("no-conntrack-netlink", Warning, err.Error(),
 			"install kmod-nf-conntrack-netlink: without it, direct UDP flows that had to be sniffed stay with fairlead, and so do relayed flows' entries after a stop")
 	}

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -66,6 +67,10 @@ func TestEachIllnessIsFoundByItsCode(t *testing.T) {
 		ill      func(c *Case)
 	}{
 		"a missing module":                   {"kernel-feature", Error, func(c *Case) { c.Kernel.Probe = func() error { return errors.New("the kernel lacks tproxy") } }},
+		"no privilege": {"kernel-feature", Error, func(c *Case) {
+			c.Kernel.Probe = func() error { return fs.ErrPermission }
+			c.Kernel.Conntrack = func() error { return fs.ErrPermission }
+		}},
 		"no conntrack":                       {"no-conntrack", Error, func(c *Case) { os.Remove(filepath.Join(c.Root, "/proc/sys/net/netfilter/nf_conntrack_max")) }},
 		"no ctnetlink":                       {"no-conntrack-netlink", Warning, func(c *Case) { c.Kernel.Conntrack = func() error { return errors.New("the kernel lacks it") } }},
 		"no forwarding":                      {"no-forwarding", Error, func(c *Case) { set(t, *c, "/proc/sys/net/ipv4/ip_forward", "0") }},

@@ -33,7 +33,7 @@ func openCapture(device string, program []unix.SockFilter) (*capture, error) {
 	// Protocol 0 receives nothing, until the filter is there.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("capturing on %s: opening a packet socket: %w", device, err)
+		return nil, fmt.Errorf("capturing on %s: opening a packet socket (it needs CAP_NET_RAW): %w", device, err)
 	}
 	c := &capture{device: device, index: link.Index, fd: fd}
 	if err := c.begin(program); err != nil {
