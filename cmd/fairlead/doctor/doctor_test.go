@@ -66,7 +66,7 @@ func TestEachIllnessIsFoundByItsCode(t *testing.T) {
 		severity Severity
 		ill      func(c *Case)
 	}{
-		"a missing module":                   {"kernel-feature", Error, func(c *Case) { c.Kernel.Probe = func() error { return errors.New("the kernel lacks tproxy") } }},
+		"a missing module": {"kernel-feature", Error, func(c *Case) { c.Kernel.Probe = func() error { return errors.New("the kernel lacks tproxy") } }},
 		"no privilege": {"kernel-feature", Error, func(c *Case) {
 			c.Kernel.Probe = func() error { return fs.ErrPermission }
 			c.Kernel.Conntrack = func() error { return fs.ErrPermission }
