@@ -47,6 +47,7 @@ func TestNamesOfNobodyElseAreAnsweredHere(t *testing.T) {
 		{"nor a fake one", "7.0.18.198.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
 		{"nor a fake one of IPv6", reversed("2001:2::7"), dns.TypePTR, dns.RcodeNameError, nil},
 		{"nor one of the link", reversed("fe80::1"), dns.TypePTR, dns.RcodeNameError, nil},
+		{"nor everybody's", reversed("255.255.255.255"), dns.TypePTR, dns.RcodeNameError, nil},
 		{"a private address has no text either", "1.0.0.10.in-addr.arpa", dns.TypeTXT, dns.RcodeNameError, nil},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {

@@ -6,10 +6,11 @@ import (
 )
 
 // IsPrivate tells whether addr lies in a network that no name of the public DNS
-// has business to lead to: "this host" (0/8), loopback, link-local, RFC 1918,
-// shared (RFC 6598), unique local, and NAT64 of one's own network (RFC 8215);
-// also as it is written in IPv6: mapped (::ffff:0:0/96), compatible (::/96) or
-// for NAT64 (64:ff9b::/96, RFC 6052). The fakeip ranges are the caller's to add.
+// has business to lead to: "this host" (0/8), broadcast, loopback, link-local,
+// RFC 1918, shared (RFC 6598), unique local, site-local (RFC 3879), and NAT64 of
+// one's own network (RFC 8215); also as it is written in IPv6: mapped
+// (::ffff:0:0/96), compatible (::/96), for NAT64 (64:ff9b::/96, RFC 6052) or for
+// 6to4 (2002::/16, RFC 3056). The fakeip ranges are the caller's to add.
 func IsPrivate(addr netip.Addr) bool {
 	addr = embedded(addr)
 	if addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified() {
@@ -17,10 +18,11 @@ func IsPrivate(addr netip.Addr) bool {
 	}
 	if addr.Is4() {
 		a := addr.As4()
-		return a[0] == 0 || a[0] == 100 && a[1]&0xc0 == 64
+		return a[0] == 0 || a[0] == 100 && a[1]&0xc0 == 64 || a == [4]byte{255, 255, 255, 255}
 	}
 	a := addr.As16()
-	return [6]byte(a[:6]) == [6]byte{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}
+	siteLocal := a[0] == 0xfe && a[1]&0xc0 == 0xc0
+	return siteLocal || [6]byte(a[:6]) == [6]byte{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}
 }
 
 // embedded returns the IPv4 address that an IPv6 address stands for, else addr.
@@ -32,8 +34,11 @@ func embedded(addr netip.Addr) netip.Addr {
 	high, mid := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint32(a[8:])
 	nat64 := high == 0x0064ff9b<<32 && mid == 0
 	compatible := high == 0 && mid == 0 && binary.BigEndian.Uint32(a[12:]) > 1 // not :: and ::1
-	if nat64 || compatible {
+	switch {
+	case nat64, compatible:
 		return netip.AddrFrom4([4]byte(a[12:]))
+	case a[0] == 0x20 && a[1] == 0x02:
+		return netip.AddrFrom4([4]byte(a[2:]))
 	}
 	return addr
 }

@@ -344,8 +344,10 @@ func TestPrivateAddressesAreKnownInEveryForm(t *testing.T) {
 		"169.254.1.1": true, "172.16.0.1": true, "172.31.255.255": true, "192.168.0.1": true,
 		"::": true, "::1": true, "fd00::1": true, "fe80::1": true, "fe80::1%eth0": true, "64:ff9b:1::1": true,
 		"::ffff:192.168.1.1": true, "64:ff9b::10.0.0.1": true, "::10.0.0.1": true,
+		"255.255.255.255": true, "fec0::1": true, "feff::1": true, "2002:c0a8:101::1": true,
 		"1.0.0.0": false, "100.63.255.255": false, "100.128.0.0": false, "172.32.0.1": false, "192.0.2.1": false,
 		"198.18.0.1": false, "2001:db8::1": false, "64:ff9b::8.8.8.8": false, "::ffff:8.8.8.8": false, "64:ff9b:2::1": false,
+		"255.255.255.254": false, "ff02::1": false, "2002:808:808::1": false,
 	} {
 		if got := wire.IsPrivate(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("IsPrivate(%s) = %v, want %v", addr, got, want)
