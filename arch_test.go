@@ -155,7 +155,6 @@ func users() map[string][]string {
 		"github.com/quic-go/quic-go":     {"dnsrouter/upstream"},
 		"github.com/mdlayher/netlink":    {"nft", "nft/route"},
 		"github.com/vishvananda/netlink": {"nft/route"},
-		"go4.org/netipx":                 {"nft"},
 	}
 }
 

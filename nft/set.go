@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/gateway/policy"
-	"go4.org/netipx"
 	"golang.org/x/sys/unix"
 )
 
@@ -150,18 +149,9 @@ func stands(key, v value) element { return element{key: key, value: &v} }
 // prefixElements are the elements of an interval set that holds the prefixes of
 // family f. The kernel refuses overlaps, so they are merged here.
 func prefixElements(f family, prefixes []netip.Prefix) []element {
-	var b netipx.IPSetBuilder
-	for _, p := range prefixes {
-		if f.has(p.Addr()) {
-			b.AddPrefix(p)
-		}
-	}
-	merged, err := b.IPSet()
-	if err != nil { // only for invalid prefixes, which has keeps out
-		return nil
-	}
+	own := slices.DeleteFunc(slices.Clone(prefixes), func(p netip.Prefix) bool { return !f.has(p.Addr()) })
 	var elements []element
-	for _, p := range merged.Prefixes() {
+	for _, p := range policy.MergePrefixes(own) {
 		elements = append(elements, prefixElement(p))
 	}
 	return elements
@@ -172,7 +162,7 @@ func prefixElement(p netip.Prefix) element {
 	if p.IsSingleIP() {
 		e.key.text = p.Addr().String()
 	}
-	if behind := netipx.PrefixLastIP(p).Next(); behind.IsValid() {
+	if behind := policy.LastAddr(p).Next(); behind.IsValid() {
 		e.end = behind.AsSlice()
 	}
 	return e

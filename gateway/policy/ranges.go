@@ -164,6 +164,16 @@ func find[K key[K]](spans []span[K], k K) (span[K], bool) {
 // first to last, which are of one family, and in this order.
 func RangePrefixes(first, last netip.Addr) []netip.Prefix { return appendPrefixes(nil, first, last) }
 
+// MergePrefixes gives the fewest prefixes that hold the same addresses: in order,
+// without overlaps, IPv4 first.
+func MergePrefixes(prefixes []netip.Prefix) []netip.Prefix {
+	merged := rangesOf(prefixes)
+	return merged.prefixes()
+}
+
+// LastAddr is the last address of a prefix.
+func LastAddr(p netip.Prefix) netip.Addr { return lastOf(p) }
+
 // appendPrefixes cuts a range into prefixes, each the widest that begins where
 // the one before it ended.
 func appendPrefixes(ps []netip.Prefix, first, last netip.Addr) []netip.Prefix {
