@@ -17,9 +17,9 @@ import (
 	"github.com/fairlead/fairlead/gateway/policy"
 )
 
-// checkEvery is how soon a changed file is seen. A look costs one stat(2) per
-// file.
-const checkEvery = time.Second
+// checkEvery is how soon a changed file is seen, so that it counts within a second.
+// A look costs one stat(2) per file.
+const checkEvery = time.Second / 2
 
 // Paths are the files that are read; those that do not exist are waited for.
 type Paths struct {
