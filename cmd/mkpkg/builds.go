@@ -43,9 +43,9 @@ func builds() []build {
 }
 
 // chosen are the builds that are needed for some architectures, with no others
-// than these. No architectures mean all.
+// than these. No architectures, or the word all, mean every one.
 func chosen(arches []string) ([]build, error) {
-	if len(arches) == 0 {
+	if len(arches) == 0 || slices.Equal(arches, []string{"all"}) {
 		return builds(), nil
 	}
 	var all []build

@@ -65,6 +65,18 @@ func TestOneArchitectureNeedsOneBuild(t *testing.T) {
 	}
 }
 
+func TestAllArchitecturesNeedEveryBuild(t *testing.T) {
+	for _, arches := range [][]string{nil, {"all"}} {
+		var out bytes.Buffer
+		if err := printBuilds(&out, arches); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(out.String(), "\n"); got != len(builds()) {
+			t.Errorf("the architectures %q need %d builds, want all %d", arches, got, len(builds()))
+		}
+	}
+}
+
 func TestAnUnknownArchitectureIsAnsweredWithThoseThatThereAre(t *testing.T) {
 	_, err := chosen([]string{"powerpc_464fp"})
 	if err == nil || !strings.Contains(err.Error(), `"powerpc_464fp"`) || !strings.Contains(err.Error(), "mipsel_24kc") {
