@@ -161,6 +161,13 @@ func TestTheFeedInstallsWhatMkpkgPacks(t *testing.T) {
 	}
 }
 
+func TestAnUpgradeOfTheSystemKeepsTheUsersRuleSets(t *testing.T) {
+	root(t)
+	if got, want := readFile(t, filepath.Join(feedDir, "files/lib/upgrade/keep.d/fairlead")), "/etc/fairlead/\n"; got != want {
+		t.Errorf("sysupgrade keeps %q beside /etc/config, want %q", got, want)
+	}
+}
+
 func readFile(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
