@@ -22,7 +22,7 @@ func commands() []command {
 		{"version", "", "print the version of the packages", printVersion},
 		{"ipk", "[ARCH…]", "make packages for opkg", makeIPK},
 		{"apk", "[ARCH…]", "make packages for apk, or all that it takes to make them", makeAPK},
-		{"size", "[record]", "print what the packages take, and hold it against what is recorded", printSizes},
+		{"size", "[record] [ARCH…]", "print what the packages take, and hold it against what is recorded", printSizes},
 		{"cost", "FILE…", "print what fills binaries that have their symbols", printCosts},
 	}
 }
@@ -42,7 +42,7 @@ func dispatch(out io.Writer, args []string) error {
 	}
 	var usage strings.Builder
 	for _, c := range commands() {
-		fmt.Fprintf(&usage, "\n  %-8s %-8s %s", c.name, c.args, c.does)
+		fmt.Fprintf(&usage, "\n  %-8s %-17s %s", c.name, c.args, c.does)
 	}
 	return fmt.Errorf("say what to do:%s", usage.String())
 }
