@@ -159,13 +159,6 @@ func (c *Cache) Peek(k Key, now time.Time) State {
 	return s.peek(hash, key, c.millisecond(now))
 }
 
-// Flush forgets every answer.
-func (c *Cache) Flush() {
-	for i := range c.shards {
-		c.shards[i].flush()
-	}
-}
-
 // Stats tells how the cache stands.
 func (c *Cache) Stats() Stats {
 	var sum Stats

@@ -216,13 +216,6 @@ func (s *shard) entryAt(at int) entry {
 	return e[:size:size]
 }
 
-func (s *shard) flush() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.index)
-	s.count, s.head, s.tail, s.wrapped = 0, 0, 0, false
-}
-
 func (s *shard) addTo(sum *Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
