@@ -140,19 +140,6 @@ func (r *Reply) CNAME(ttl uint32, target string) error {
 	return err
 }
 
-// TXT adds one record of character strings; each is cut at 255 octets.
-func (r *Reply) TXT(ttl uint32, texts ...string) {
-	r.head(Answer, TypeTXT, ttl)
-	size := 0
-	for _, t := range texts {
-		t = t[:min(len(t), 255)]
-		r.buf = append(r.buf, byte(len(t)))
-		r.buf = append(r.buf, t...)
-		size += 1 + len(t)
-	}
-	r.tail(size)
-}
-
 // Negative adds a SOA record of our own to the authority section, so that the
 // client keeps "no such name" or "no such data" for ttl seconds (RFC 2308). It
 // comes after all records of the answer.

@@ -56,11 +56,8 @@ const (
 	TypeNSEC3  uint16 = 50
 	TypeSVCB   uint16 = 64
 	TypeHTTPS  uint16 = 65
-	TypeIXFR   uint16 = 251
-	TypeAXFR   uint16 = 252
 	TypeANY    uint16 = 255
 	ClassIN    uint16 = 1
-	ClassCHAOS uint16 = 3
 	ClassANY   uint16 = 255
 )
 
@@ -84,7 +81,6 @@ const (
 	EDEBlocked       uint16 = 15 // blocked by the operator
 	EDEFiltered      uint16 = 17 // filtered as the client asked
 	EDEStaleNXDomain uint16 = 19
-	EDENotSupported  uint16 = 21
 	EDENoAuthority   uint16 = 22 // no upstream answered
 	EDENetwork       uint16 = 23 // the network did not carry the question
 )
