@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"unsafe"
 
 	"github.com/fairlead/fairlead/dnsrouter/wire"
@@ -28,6 +29,13 @@ type question struct {
 	// hurry says that the asker cannot wait: an answer that needs the kernel or
 	// the network is errLater instead.
 	hurry bool
+	// missed is the plan of a question that was found to have no answer here,
+	// which src has to be asked for; else nil.
+	missed *running
+	src    source
+
+	own   []byte          // memory for msg
+	tasks *sync.WaitGroup // those of whoever serves; nil: nobody waits
 }
 
 // errLater says that the answer cannot be given without waiting.
@@ -38,6 +46,7 @@ var errLater = errors.New("answering takes a while")
 // a list of who may answer, in order.
 func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip.Addr, limit int) ([]byte, error) {
 	plan := r.plan.Load()
+	q.missed = nil
 	q.msg, q.limit = msg, max(limit, wire.MinUDP)
 	if err := q.Parse(msg); err != nil {
 		return r.malformed(q, err), nil

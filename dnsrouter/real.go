@@ -44,6 +44,7 @@ func (r *Router) real(ctx context.Context, plan *running, q *question, src sourc
 	case state == cache.Miss && failed == cache.Fresh:
 		return q.failed(reason(errLately), errLately.Error()), nil
 	case q.hurry:
+		q.missed, q.src = plan, src
 		return nil, errLater
 	case state == cache.Stale:
 		return r.aged(ctx, plan, q, src, failed)

@@ -60,12 +60,12 @@ func (r *Router) renew(ctx context.Context, plan *running, q *question, src sour
 	if !first {
 		return n
 	}
-	again := &question{Query: q.Query, device: q.device, client: q.client, stranger: q.stranger}
+	again := &question{Query: q.Query, device: q.device, client: q.client, stranger: q.stranger, tasks: q.tasks}
 	again.name = viewOf(again.Name())
-	go func() {
+	q.spawn(func() {
 		defer plan.renewing.leave(key)
 		defer close(n.done)
 		n.answer, n.err = r.ask(ctx, plan, again, src)
-	}()
+	})
 	return n
 }

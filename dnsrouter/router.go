@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -128,6 +129,8 @@ type Router struct {
 	takings  takings
 	count    counters
 	noRules  LocalRules // where Local is nil
+
+	questions sync.Pool // of *question, those that nobody uses
 }
 
 type counters struct{ queries, fake, cached, upstream, refused atomic.Int64 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,13 +46,18 @@ type Sender interface {
 }
 
 // ServeUDP answers questions over UDP until ctx ends. Answers that need nobody
-// are given in the reader itself; the others do not hold it up.
+// are given in the reader itself; the others do not hold it up. It waits for those
+// under way, which end with ctx.
 func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
+	var later sync.WaitGroup
+	defer later.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() { in.Close() })
 	defer stop()
 	waiting := newPlaces(maxWaiting, maxWaitingEach)
 	turns := newTurns(r.share)
-	hot := &question{hurry: true}
+	hot := r.newQuestion(&later)
 	for {
 		msg, client, server, err := in.Read()
 		switch {
@@ -68,29 +72,28 @@ func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 			continue
 		}
 		reply, err := r.answer(ctx, hot, msg, client.Addr(), 0)
-		if errors.Is(err, errLater) {
-			r.answerLater(ctx, waiting, out, append([]byte(nil), msg...), client, server)
+		if !errors.Is(err, errLater) {
+			r.reply(out, reply, server, client)
 			continue
 		}
-		r.reply(out, reply, server, client)
+		if device := r.share(client.Addr()); waiting.enter(device) {
+			q := hot
+			q.hold()
+			later.Go(func() {
+				defer waiting.leave(device)
+				r.answerLater(ctx, q, out, server, client)
+			})
+			hot = r.newQuestion(&later)
+		}
 	}
 }
 
-// answerLater answers in a goroutine of its own, if there is a place for it.
-func (r *Router) answerLater(ctx context.Context, waiting *places, out Sender, msg []byte, client, server netip.AddrPort) {
-	device := r.share(client.Addr())
-	if !waiting.enter(device) {
-		return
-	}
-	go func() {
-		defer waiting.leave(device)
-		q := new(question)
-		reply, err := r.answer(ctx, q, msg, client.Addr(), 0)
-		if err != nil {
-			return
-		}
+// answerLater answers what the reader could not, in a goroutine of its own.
+func (r *Router) answerLater(ctx context.Context, q *question, out Sender, server, client netip.AddrPort) {
+	defer r.done(q)
+	if reply, err := r.goOn(ctx, q, client.Addr(), 0); err == nil {
 		r.reply(out, reply, server, client)
-	}()
+	}
 }
 
 func (r *Router) reply(out Sender, reply []byte, server, client netip.AddrPort) {
@@ -131,7 +134,7 @@ func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 		}
 		conns.Go(func() {
 			defer seated.leave(mine)
-			r.converse(ctx, mine, client, func(busy bool) { seated.serve(mine, busy) })
+			r.converse(ctx, mine, client, &conns, func(busy bool) { seated.serve(mine, busy) })
 		})
 	}
 }
@@ -140,14 +143,16 @@ func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 // needed, and the others as soon as their answers are there (RFC 7766 section
 // 6.2.1.1), so that one for a dead upstream does not hold up those behind it. It
 // tells serving when the client begins to wait for an answer, and when it has it.
-func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, serving func(busy bool)) {
+// What nobody waits for is one of tasks.
+func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, tasks *sync.WaitGroup, serving func(busy bool)) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	var later sync.WaitGroup
 	defer later.Wait()
 	waiting := make(chan struct{}, maxTCPWaiting)
-	hot := &question{hurry: true}
+	hot := r.newQuestion(tasks)
+	defer func() { r.done(hot) }()
 	var buf []byte
 	for {
 		msg, err := readMessage(c, buf)
@@ -160,15 +165,18 @@ func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, se
 		reply, err := r.answer(ctx, hot, msg, client, wire.MaxMessage)
 		if errors.Is(err, errLater) {
 			waiting <- struct{}{}
-			msg := slices.Clone(msg)
+			q := hot
+			q.hold()
 			later.Go(func() {
 				defer func() { <-waiting }()
 				defer serving(false)
-				reply, err := r.answer(ctx, new(question), msg, client, wire.MaxMessage)
+				defer r.done(q)
+				reply, err := r.goOn(ctx, q, client, wire.MaxMessage)
 				if err != nil || reply == nil || writeMessage(c, reply) != nil {
 					c.Close()
 				}
 			})
+			hot = r.newQuestion(tasks)
 			continue
 		}
 		serving(false)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -45,6 +46,8 @@ func (d *daemon) control(ctx context.Context) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return fmt.Errorf("opening the control socket: %w", err)
 	}
+	var conversations sync.WaitGroup
+	defer conversations.Wait()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	for {
@@ -58,13 +61,15 @@ func (d *daemon) control(ctx context.Context) error {
 			wait(ctx, 50*time.Millisecond)
 			continue
 		}
-		go d.converse(ctx, c)
+		conversations.Go(func() { d.converse(ctx, c) })
 	}
 }
 
 func (d *daemon) converse(ctx context.Context, c *net.UnixConn) {
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(askTime))
+	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now()) }) // who has asked gets an answer
+	defer stop()
 	line, err := bufio.NewReaderSize(c, maxRequest).ReadSlice('\n')
 	if err != nil {
 		return
