@@ -25,6 +25,11 @@ func (s *section) ruleset() Ruleset {
 	case s.has("path") && s.has("url"):
 		s.mistake("url", s.lineOf("url"), "it is either fetched or read from a path, not both")
 	}
+	for _, name := range []string{"outbound", "interval", "category"} {
+		if s.has(name) {
+			s.warn(name, s.lineOf(name), "it has no effect yet: this version does not fetch rule sets, and reads all of a file")
+		}
+	}
 	return Ruleset{
 		Name:     s.Name,
 		Path:     one(s, "path", parsePath),

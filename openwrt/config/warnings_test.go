@@ -16,6 +16,9 @@ func TestWarnings(t *testing.T) {
 f:3: tv: it was opened before, on line 1; both are taken as one section`},
 		{"a rule set that was not fetched", "config ruleset a\n\toption url https://x.example\nconfig rule\n\tlist ruleset a\n\toption outbound direct", `
 f:2: a: url: it has not been fetched yet: rules match nothing by it`},
+		{"options of a rule set that do nothing yet", "config ruleset a\n\toption path /etc/addrs.txt\n\toption interval 60\n\toption category cn", `
+f:3: a: interval: it has no effect yet: this version does not fetch rule sets, and reads all of a file
+f:4: a: category: it has no effect yet: this version does not fetch rule sets, and reads all of a file`},
 		{"options without a meaning for the type", "config outbound a\n\toption type interface\n\toption device wg0\n\toption port 1\nconfig outbound b\n\toption type socks5\n\toption server 192.0.2.1\n\toption port 1\n\toption masq 1", `
 f:4: a: port: it has no meaning for an outbound of type interface
 f:9: b: masq: it has no meaning for an outbound of type socks5`},
