@@ -66,7 +66,7 @@ func (f *udpFlow) straggle(payloads [][]byte) {
 }
 
 func (f *udpFlow) resend(datagrams [][]byte) {
-	f.tx.Add(size(datagrams))
+	f.counts.Up.Add(size(datagrams))
 	if err := f.s.g.cfg.HandBack.Resend(f.key.client, f.key.dialled, datagrams); err != nil {
 		f.s.g.log.Debug("sending datagrams again", "err", err)
 	}

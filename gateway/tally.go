@@ -20,8 +20,7 @@ type Status struct {
 	Outbounds  map[string]OutboundStatus
 }
 
-// OutboundStatus is what one outbound carried through the daemon. Bytes are
-// counted when a flow ends.
+// OutboundStatus is what one outbound carried through the daemon so far.
 type OutboundStatus struct {
 	State            State // how the last dial went
 	Flows            int64 // under way
@@ -50,9 +49,11 @@ type tally struct {
 }
 
 type counter struct {
-	state  atomic.Int32
-	flows  atomic.Int64
-	tx, rx atomic.Int64
+	state atomic.Int32
+
+	mu       sync.Mutex // guards the fields below
+	underWay map[*relay.Counts]struct{}
+	ended    relay.Stats // of all others together
 }
 
 func newTally() *tally { return &tally{counts: make(map[string]*counter)} }
@@ -62,21 +63,35 @@ func (t *tally) counter(outbound string) *counter {
 	defer t.mu.Unlock()
 	c := t.counts[outbound]
 	if c == nil {
-		c = new(counter)
+		c = &counter{underWay: make(map[*relay.Counts]struct{})}
 		t.counts[outbound] = c
 	}
 	return c
 }
 
-// open counts a flow until the function that it returns is called with its bytes.
-func (t *tally) open(outbound string) (done func(tx, rx int64)) {
+// open counts a flow and its bytes as under way until the function that it
+// returns is called.
+func (t *tally) open(outbound string, counts *relay.Counts) (done func()) {
 	c := t.counter(outbound)
-	c.flows.Add(1)
-	return func(tx, rx int64) {
-		c.flows.Add(-1)
-		c.tx.Add(tx)
-		c.rx.Add(rx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.underWay[counts] = struct{}{}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.underWay, counts)
+		c.ended = c.ended.Plus(counts.Stats())
 	}
+}
+
+func (c *counter) status() OutboundStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.ended
+	for counts := range c.underWay {
+		all = all.Plus(counts.Stats())
+	}
+	return OutboundStatus{State: State(c.state.Load()), Flows: int64(len(c.underWay)), TxBytes: all.Up, RxBytes: all.Down}
 }
 
 // alive is what an error says of its outbound when only the destination failed.
@@ -99,7 +114,7 @@ func (t *tally) status() Status {
 	defer t.mu.Unlock()
 	s := Status{Outbounds: make(map[string]OutboundStatus, len(t.counts))}
 	for name, c := range t.counts {
-		s.Outbounds[name] = OutboundStatus{State: State(c.state.Load()), Flows: c.flows.Load(), TxBytes: c.tx.Load(), RxBytes: c.rx.Load()}
+		s.Outbounds[name] = c.status()
 	}
 	return s
 }

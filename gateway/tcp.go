@@ -66,26 +66,27 @@ func (g *Gateway) relayTCP(ctx context.Context, plan *Plan, f *flow, client *net
 	if err != nil {
 		return o.verdict, head, err
 	}
-	done := g.tally.open(o.verdict.Outbound)
-	stats, err := g.pipe(ctx, &o)
-	stats.Up += head.Up
-	stats.Down += head.Down
-	done(stats.Up, stats.Down)
-	return o.verdict, stats, err
+	counts := new(relay.Counts)
+	counts.Up.Store(head.Up)
+	counts.Down.Store(head.Down)
+	done := g.tally.open(o.verdict.Outbound, counts)
+	err = g.pipe(ctx, &o, counts)
+	done()
+	return o.verdict, counts.Stats(), err
 }
 
 // pipe relays until either side ends, or a strict reload.
-func (g *Gateway) pipe(ctx context.Context, o *opening) (relay.Stats, error) {
+func (g *Gateway) pipe(ctx context.Context, o *opening, counts *relay.Counts) error {
 	g.relayed.enter(o)
 	if g.outdated(o.flow, o.verdict) {
 		g.relayed.leave(o)
-		return relay.Stats{}, errOutdated
+		return errOutdated
 	}
-	stats, err := relay.Pipe(ctx, o.client, o.upstream, nil, g.cfg.Limits.TCPIdle)
+	err := relay.Pipe(ctx, o.client, o.upstream, nil, g.cfg.Limits.TCPIdle, counts)
 	if ended := g.relayed.leave(o); ended != nil {
-		err = ended
+		return ended
 	}
-	return stats, err
+	return err
 }
 
 // dialTCP opens the way that a verdict names, to a target.

@@ -248,7 +248,7 @@ func (s *sessions) pump(m *mapping) {
 		s.mu.Unlock()
 		if f != nil {
 			f.touch()
-			f.rx.Add(int64(n))
+			f.counts.Down.Add(int64(n))
 		}
 		if err := s.g.cfg.Sender.Send(buf[:n], from, m.key.client); err != nil {
 			s.g.log.Debug("answering", "err", err)

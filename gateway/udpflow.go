@@ -18,9 +18,9 @@ type udpFlow struct {
 	s     *sessions
 	key   udpKey
 	last  atomic.Int64 // sessions.now of the last datagram either way
-	tx    atomic.Int64
-	rx    atomic.Int64
 	began time.Time
+
+	counts relay.Counts
 
 	// Guarded by sessions.mu.
 	share   *share
@@ -36,7 +36,7 @@ type udpFlow struct {
 	conn      net.Conn // own mapping, if not shared
 	flow      flow
 	verdict   policy.Verdict
-	done      func(tx, rx int64)
+	done      func()
 }
 
 type udpState uint8
@@ -86,7 +86,7 @@ func (f *udpFlow) forward(payloads [][]byte) {
 	case udpHanded:
 		f.straggle(payloads)
 	case udpOpen:
-		f.tx.Add(size(payloads))
+		f.counts.Up.Add(size(payloads))
 		if err := send(payloads); err != nil && (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled)) {
 			f.close(err)
 		}
@@ -122,7 +122,7 @@ func (f *udpFlow) replay() {
 		f.resend(held)
 		return
 	}
-	f.tx.Add(size(held))
+	f.counts.Up.Add(size(held))
 	_ = f.send(held)
 	f.state = udpOpen
 }
@@ -187,7 +187,7 @@ func (f *udpFlow) ready(conn net.Conn, send func([][]byte) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conn, f.send = conn, send
-	f.done = f.s.g.tally.open(f.verdict.Outbound)
+	f.done = f.s.g.tally.open(f.verdict.Outbound, &f.counts)
 }
 
 // pump carries what comes back through the flow's own mapping; whoever the
@@ -207,7 +207,7 @@ func (f *udpFlow) pump(conn net.Conn) {
 			continue
 		}
 		f.touch()
-		f.rx.Add(int64(n))
+		f.counts.Down.Add(int64(n))
 		if err := f.s.g.cfg.Sender.Send(buf[:n], f.key.dialled, f.key.client); err != nil {
 			f.s.g.log.Debug("answering", "err", err)
 		}
@@ -246,13 +246,13 @@ func (f *udpFlow) close(err error) {
 		conn.Close()
 	}
 	if done != nil {
-		done(f.tx.Load(), f.rx.Load())
+		done()
 	}
 	f.s.g.release(&fl)
 	if !refused && errors.Is(err, net.ErrClosed) {
 		err = nil // closed by us
 	}
 	if !handed { // else it was logged when it was handed back
-		f.s.g.logFlow(context.Background(), &fl, v, relay.Stats{Up: f.tx.Load(), Down: f.rx.Load()}, f.began, err)
+		f.s.g.logFlow(context.Background(), &fl, v, f.counts.Stats(), f.began, err)
 	}
 }

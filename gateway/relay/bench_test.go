@@ -91,7 +91,7 @@ func BenchmarkShortFlow(b *testing.B) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			Pipe(ctx, client, upstream, hello, time.Minute)
+			Pipe(ctx, client, upstream, hello, time.Minute, new(Counts))
 		}()
 		io.ReadFull(serverFar, hello)
 		serverFar.Write(answer)
@@ -137,7 +137,7 @@ func BenchmarkIdleFlow(b *testing.B) {
 	done := make(chan struct{}, b.N)
 	for i := 0; i < len(ends); i += 4 {
 		go func() {
-			Pipe(ctx, ends[i], ends[i+2], nil, time.Minute)
+			Pipe(ctx, ends[i], ends[i+2], nil, time.Minute, new(Counts))
 			done <- struct{}{}
 		}()
 		ends[i+3].Write(make([]byte, 100))

@@ -21,7 +21,7 @@ func TestAResetBehindTheLastBytesIsMirrored(t *testing.T) {
 	serverFar.Write([]byte("cut"))
 	Abort(serverFar)
 	untilState(t, upstream, tcpClose)
-	if _, err := Pipe(context.Background(), client, upstream, nil, 0); !errors.Is(err, syscall.ECONNRESET) {
+	if err := Pipe(context.Background(), client, upstream, nil, 0, new(Counts)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("Pipe = %v, want a reset", err)
 	}
 	if got, err := io.ReadAll(clientFar); string(got) != "cut" || !errors.Is(err, syscall.ECONNRESET) {
@@ -38,8 +38,7 @@ func TestTheLastBytesAndTheEndAreOneSegment(t *testing.T) {
 	before := tcpInfo(t, clientFar).Segs_in
 	done := make(chan error, 1)
 	go func() {
-		_, err := Pipe(context.Background(), client, upstream, nil, 0)
-		done <- err
+		done <- Pipe(context.Background(), client, upstream, nil, 0, new(Counts))
 	}()
 	if got, err := io.ReadAll(clientFar); len(got) != 96 || err != nil {
 		t.Errorf("the client read %d bytes, %v; want 96", len(got), err)

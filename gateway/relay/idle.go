@@ -74,7 +74,7 @@ func (w *idleWatch) stop() {
 // peer acknowledges counts too: a slow reader drains the kernel's buffers long
 // after the last byte was handed to them.
 func (f *flow) progress() uint64 {
-	return uint64(f.up.Load()) + uint64(f.down.Load()) + acked(f.client) + acked(f.upstream)
+	return uint64(f.counts.Up.Load()) + uint64(f.counts.Down.Load()) + acked(f.client) + acked(f.upstream)
 }
 
 // acked is how many bytes the peer of c has acknowledged; 0 where c is not TCP.

@@ -21,6 +21,15 @@ type Stats struct {
 	Down int64 // upstream to client
 }
 
+// Plus adds those of another flow.
+func (s Stats) Plus(other Stats) Stats { return Stats{s.Up + other.Up, s.Down + other.Down} }
+
+// Counts are a flow's Stats while it goes on, for whoever looks at them meanwhile.
+type Counts struct{ Up, Down atomic.Int64 }
+
+// Stats are the counts as they are now.
+func (c *Counts) Stats() Stats { return Stats{Up: c.Up.Load(), Down: c.Down.Load()} }
+
 // Pipe copies both ways until both directions have ended, and closes both
 // sides. The head, which may be empty, was read from the client before and is
 // written to the upstream first.
@@ -33,9 +42,9 @@ type Stats struct {
 //
 // Both sides should have CloseWrite. One that has not cannot be told that its
 // peer has finished, and stays until it ends by itself or the flow is idle.
-// Deadlines set on either side before are lifted.
-func Pipe(ctx context.Context, client, upstream net.Conn, head []byte, idle time.Duration) (Stats, error) {
-	f := &flow{client: client, upstream: upstream}
+// Deadlines set on either side before are lifted. What moves is added to counts.
+func Pipe(ctx context.Context, client, upstream net.Conn, head []byte, idle time.Duration, counts *Counts) error {
+	f := &flow{client: client, upstream: upstream, counts: counts}
 	client.SetDeadline(time.Time{})
 	upstream.SetDeadline(time.Time{})
 
@@ -47,13 +56,12 @@ func Pipe(ctx context.Context, client, upstream net.Conn, head []byte, idle time
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
-		f.run(newHalf(client, "client", upstream, "upstream", &f.down), nil)
+		f.run(newHalf(client, "client", upstream, "upstream", &counts.Down), nil)
 	}()
-	f.run(newHalf(upstream, "upstream", client, "client", &f.up), head)
+	f.run(newHalf(upstream, "upstream", client, "client", &counts.Up), head)
 	<-down
 
-	err := f.close()
-	return Stats{Up: f.up.Load(), Down: f.down.Load()}, err
+	return f.close()
 }
 
 // Abort closes c with a reset where it is a TCP socket: what was not sent yet
@@ -68,7 +76,7 @@ func Abort(c net.Conn) error {
 // A flow is the pair of connections that Pipe joins.
 type flow struct {
 	client, upstream net.Conn
-	up, down         atomic.Int64
+	counts           *Counts
 
 	ending sync.Once // guards err and the closing of both sides
 	err    error

@@ -20,6 +20,7 @@ const patience = 5 * time.Second
 // A lab is a flow under Pipe with its two far ends.
 type lab struct {
 	client, server *net.TCPConn // the far ends
+	counts         Counts
 	result         chan outcome
 	cancel         context.CancelCauseFunc
 }
@@ -78,8 +79,8 @@ func start(t testing.TB, head []byte, idle time.Duration, wrap func(net.Conn) ne
 		wrap = func(c net.Conn) net.Conn { return c }
 	}
 	go func() {
-		s, err := Pipe(ctx, wrap(client), wrap(upstream), head, idle)
-		l.result <- outcome{s, err}
+		err := Pipe(ctx, wrap(client), wrap(upstream), head, idle, &l.counts)
+		l.result <- outcome{l.counts.Stats(), err}
 	}()
 	return l
 }
@@ -356,8 +357,7 @@ func TestAnEarlierDeadlineDoesNotEndTheFlow(t *testing.T) {
 	client.SetReadDeadline(time.Unix(1, 0))
 	done := make(chan error, 1)
 	go func() {
-		_, err := Pipe(context.Background(), client, upstream, nil, 0)
-		done <- err
+		done <- Pipe(context.Background(), client, upstream, nil, 0, new(Counts))
 	}()
 	clientFar.Write([]byte("x"))
 	if _, err := serverFar.Read(make([]byte, 1)); err != nil {
