@@ -29,7 +29,6 @@ type half struct {
 	moved    *atomic.Int64
 
 	tcp     *net.TCPConn     // dst, if both sides are TCP sockets
-	out     syscall.RawConn  // of dst, if it is a TCP socket
 	raw     syscall.RawConn  // of src, if it is a TCP socket
 	limited io.LimitedReader // of src, for a splice of known length
 
@@ -44,7 +43,7 @@ type half struct {
 }
 
 func newHalf(dst net.Conn, to string, src net.Conn, from string, moved *atomic.Int64) *half {
-	h := &half{dst: dst, src: src, to: to, from: from, moved: moved, raw: rawOf(src), out: rawOf(dst)}
+	h := &half{dst: dst, src: src, to: to, from: from, moved: moved, raw: rawOf(src)}
 	if h.raw != nil {
 		h.onRead, h.onQueue = h.tryRead, h.tryQueue
 		h.limited.R = src
@@ -192,12 +191,16 @@ func (h *half) dropBuffer() {
 // send gives b to dst and says how much of it was taken. Where the end follows,
 // it is announced, so that the last bytes wait for it and leave in one segment.
 func (h *half) send(b []byte) (int, error) {
-	if h.out == nil || !h.ended {
+	if !h.ended {
+		return h.dst.Write(b)
+	}
+	out := rawOf(h.dst)
+	if out == nil {
 		return h.dst.Write(b)
 	}
 	sent := 0
 	var failed error
-	err := h.out.Write(func(fd uintptr) bool {
+	err := out.Write(func(fd uintptr) bool {
 		for sent < len(b) {
 			var n int
 			n, failed = retry(func() (int, error) {
