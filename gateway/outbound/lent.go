@@ -21,12 +21,15 @@ type Lent = interface {
 	GiveBack()
 }
 
-// idle are sockets that were given back, by family. Those that nobody needs end
-// with a collection or two: the pool forgets them, and net closes them.
-type idle struct{ v4, v6 sync.Pool }
+// maxIdle is how many sockets of a family wait for a next question. A burst makes
+// more, which are closed after their answers: each takes a descriptor.
+const maxIdle = 16
 
-// of gives the pool for a peer; nil: there is none for peers of one link.
-func (i *idle) of(to netip.Addr) *sync.Pool {
+// idle are sockets that were given back, by family.
+type idle struct{ v4, v6 shelf }
+
+// of gives the shelf for a peer; nil: there is none for peers of one link.
+func (i *idle) of(to netip.Addr) *shelf {
 	switch {
 	case to.Is4():
 		return &i.v4
@@ -36,14 +39,44 @@ func (i *idle) of(to netip.Addr) *sync.Pool {
 	return nil
 }
 
+// shelf keeps sockets that nobody has; the last given back is the first lent.
+type shelf struct {
+	mu      sync.Mutex // guards sockets
+	sockets []*lent
+}
+
+// take gives nil where none is left.
+func (s *shelf) take() *lent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sockets) == 0 {
+		return nil
+	}
+	last := len(s.sockets) - 1
+	l := s.sockets[last]
+	s.sockets = s.sockets[:last]
+	return l
+}
+
+// put says no where there are enough.
+func (s *shelf) put(l *lent) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sockets) == maxIdle {
+		return false
+	}
+	s.sockets = append(s.sockets, l)
+	return true
+}
+
 // LendUDP is DialUDP to an address, from a new random port of the kernel's choice,
 // with a socket that may have been given back: to make one takes longer than to
 // ask and to hear by it. A deadline of whoever had it may still be set.
 func (d *Direct) LendUDP(ctx context.Context, to netip.AddrPort) (Lent, error) {
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
-	pool := d.idle.of(to.Addr())
-	if pool != nil {
-		if l, ok := pool.Get().(*lent); ok {
+	shelf := d.idle.of(to.Addr())
+	if shelf != nil {
+		if l := shelf.take(); l != nil {
 			if err := l.connect(to); err == nil {
 				return l, nil
 			}
@@ -54,7 +87,7 @@ func (d *Direct) LendUDP(ctx context.Context, to netip.AddrPort) (Lent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLent(c.(*net.UDPConn), to, d.sockets, pool)
+	return newLent(c.(*net.UDPConn), to, d.sockets, shelf)
 }
 
 // lent is a socket that can be lent again.
@@ -63,7 +96,7 @@ type lent struct {
 	raw          syscall.RawConn
 	to           netip.AddrPort // its peer
 	sockets      sockets
-	pool         *sync.Pool // nil: it is not lent again
+	shelf        *shelf // nil: it is not lent again
 
 	// What is done with the descriptor. The functions are kept, because to make
 	// one at each use would allocate it.
@@ -74,13 +107,13 @@ type lent struct {
 	err                  error  // of any
 }
 
-func newLent(c *net.UDPConn, to netip.AddrPort, s sockets, pool *sync.Pool) (*lent, error) {
+func newLent(c *net.UDPConn, to netip.AddrPort, s sockets, on *shelf) (*lent, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		c.Close()
 		return nil, err
 	}
-	l := &lent{UDPConn: c, raw: raw, to: to, sockets: s, pool: pool}
+	l := &lent{UDPConn: c, raw: raw, to: to, sockets: s, shelf: on}
 	l.reach, l.send, l.receive, l.release = l.reaching, l.sending, l.receiving, l.releasing
 	return l, nil
 }
@@ -133,11 +166,9 @@ func (l *lent) RemoteAddr() net.Addr { return net.UDPAddrFromAddrPort(l.to) }
 // GiveBack takes the peer and the port away from the socket, and lends it again.
 // One in which something came meanwhile is closed.
 func (l *lent) GiveBack() {
-	if l.pool == nil || l.raw.Control(l.release) != nil || l.err != nil {
+	if l.shelf == nil || l.raw.Control(l.release) != nil || l.err != nil || !l.shelf.put(l) {
 		l.Close()
-		return
 	}
-	l.pool.Put(l)
 }
 
 func (l *lent) connect(to netip.AddrPort) error {

@@ -24,11 +24,13 @@ func lend(t *testing.T, d *Direct, to netip.AddrPort) *lent {
 	return l
 }
 
-// lendAgain gives a socket back and takes the same one. The pool may have lent
-// another one.
+// lendAgain gives a socket back and takes it again.
 func lendAgain(t *testing.T, l *lent, to netip.AddrPort) {
 	t.Helper()
 	l.GiveBack()
+	if again := l.shelf.take(); again != l {
+		t.Fatal("the socket that was given back last is not the next")
+	}
 	if err := l.connect(to); err != nil {
 		t.Fatal(err)
 	}
@@ -52,16 +54,28 @@ func TestALentSocketReachesOnePeerAfterTheOther(t *testing.T) {
 
 func TestWhatIsGivenBackIsLentAgain(t *testing.T) {
 	d, at := NewDirect(0, nil), echoes(t, "127.0.0.1", 0)
-	const times = 200
-	seen := make(map[*lent]bool)
-	for range times {
-		l := lend(t, d, at)
-		seen[l] = true
-		l.GiveBack()
+	first := lend(t, d, at)
+	first.GiveBack()
+	if second := lend(t, d, at); second != first {
+		t.Error("the next question has another socket, want the one that was given back")
 	}
-	// A pool may forget some at any time, but not all of them.
-	if len(seen) == times {
-		t.Errorf("%d sockets for %d questions, want fewer", len(seen), times)
+}
+
+func TestOfABurstOnlyAFewSocketsAreKept(t *testing.T) {
+	d, at := NewDirect(0, nil), echoes(t, "127.0.0.1", 0)
+	var burst []*lent
+	for range maxIdle + 5 {
+		burst = append(burst, lend(t, d, at))
+	}
+	open := 0
+	for _, l := range burst {
+		l.GiveBack()
+		if l.raw.Control(func(uintptr) {}) == nil {
+			open++
+		}
+	}
+	if open != maxIdle {
+		t.Errorf("%d sockets are open, want %d", open, maxIdle)
 	}
 }
 
@@ -152,7 +166,7 @@ func TestTheErrorOfALentSocketNamesItsPeer(t *testing.T) {
 
 func TestToLendASocketAgainAllocatesNothing(t *testing.T) {
 	l := lend(t, NewDirect(0, nil), echoes(t, "127.0.0.1", 0))
-	l.pool = nil
+	l.shelf = nil
 	n := testing.AllocsPerRun(100, func() {
 		l.raw.Control(l.release)
 		if err := l.connect(l.to); err != nil {
