@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter/cache"
+	"github.com/fairlead/fairlead/dnsrouter/fakeip"
 	"github.com/fairlead/fairlead/dnsrouter/wire"
 	"github.com/fairlead/fairlead/gateway/policy"
 )
@@ -51,13 +52,13 @@ func (r *Router) fake(ctx context.Context, plan *running, q *question, ways poli
 func (r *Router) assign(q *question) (addr netip.Addr, ok bool, err error) {
 	pool := r.deps.Pool
 	slot, fresh, ok := pool.Answer(q.name)
-	if !ok && r.takings.allow(shareOf(q.device), pool.Stats(), time.Now()) {
-		slot, fresh, ok = pool.Assign(q.name)
+	if !ok {
+		slot, fresh, ok = r.assignNew(q)
 	}
 	if !ok {
 		return addr, false, nil
 	}
-	v4, v6 := r.deps.Pool.Addrs(slot)
+	v4, v6 := pool.Addrs(slot)
 	if fresh {
 		if q.hurry {
 			return addr, true, errLater
@@ -66,12 +67,22 @@ func (r *Router) assign(q *question) (addr netip.Addr, ok bool, err error) {
 			return addr, true, err
 		}
 		r.reals.forget(v4, v6)
-		r.deps.Pool.Told(slot)
+		pool.Told(slot)
 	}
 	if q.Type == wire.TypeAAAA {
 		return v6, true, nil
 	}
 	return v4, true, nil
+}
+
+// assignNew gives a slot to a name that has none.
+func (r *Router) assignNew(q *question) (slot fakeip.Slot, fresh, ok bool) {
+	stats, now := r.deps.Pool.Stats(), time.Now()
+	if !r.takings.allow(shareOf(q.device), stats, now) {
+		return 0, false, false
+	}
+	r.stream.note(stats.Reserved, now)
+	return r.deps.Pool.Assign(q.name)
 }
 
 // lead has the kernel lead a fake address to the real one of a name that leaves

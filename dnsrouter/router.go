@@ -82,6 +82,7 @@ type Deps struct {
 	Pool    *fakeip.Pool
 	Ways    WaySink
 	Fakes   FakeSink
+	Blocks  BlockSink
 	Local   Local
 	Devices Devices
 	// Own tells the addresses of the router itself. It is given real answers
@@ -127,6 +128,7 @@ type Router struct {
 	inFlight *places // of those that wait for an upstream
 	nearby   *places // of those that wait for Plan.Neighbour
 	takings  takings
+	stream   *stream
 	count    counters
 	noRules  LocalRules // where Local is nil
 
@@ -148,6 +150,7 @@ func New(deps Deps, plan *Plan) *Router {
 		history:  newHistory(),
 		inFlight: newPlaces(maxInFlight, maxInFlightEach),
 		nearby:   newPlaces(maxNearby, maxNearbyEach),
+		stream:   newStream(),
 	}
 	r.plan.Store(newRunning(plan))
 	return r
@@ -160,16 +163,13 @@ func (r *Router) SetPlan(plan *Plan) error {
 	return errors.Join(r.learned.judgeAgain(plan), r.reals.judgeAgain(plan))
 }
 
-// Renewed takes note that the kernel's table was made anew with every name of
-// the pool in it, and with empty way maps, which are filled again.
+// Renewed takes note that the kernel's table was made anew with all that the
+// pool knows in it, and with empty way maps, which are filled again.
 func (r *Router) Renewed() {
 	if err := r.learned.restore(); err != nil {
 		r.log.Warn("filling the way maps again", "err", err)
 	}
 	r.reals.lost()
-	for slot := range r.deps.Pool.All() {
-		r.deps.Pool.Told(slot)
-	}
 }
 
 // Status returns the counters.

@@ -15,13 +15,14 @@ import (
 
 // Names that more than one place uses.
 const (
-	aliveSet    = "alive"
-	lanSet      = "lan"
-	homeSet     = "home"     // and its family
-	fakeWaySet  = "fakeway"  // and its family
-	fakeRealSet = "fakereal" // and its family
-	handbackSet = "handback" // and its family
-	dohSet      = "doh"      // and its family
+	aliveSet     = "alive"
+	lanSet       = "lan"
+	homeSet      = "home"      // and its family
+	fakeWaySet   = "fakeway"   // and its family
+	fakeRealSet  = "fakereal"  // and its family
+	fakeBlockSet = "fakeblock" // and its family
+	handbackSet  = "handback"  // and its family
+	dohSet       = "doh"       // and its family
 
 	divertChain = "divert"
 	relayChain  = "relay"
@@ -192,6 +193,7 @@ func (c Config) fakeSets(f family) []set {
 		s.content = fromFakes
 		sets = append(sets, s)
 	}
+	sets = append(sets, blockSet(f))
 	if len(c.Interfaces) > 0 {
 		sets = append(sets, set{name: fakeRealSet + f.suffix(), key: []datatype{f.datatype()}, values: new(f.datatype()), content: fromTraffic})
 	}

@@ -97,6 +97,7 @@ func (c Config) fake() []rule {
 		for _, w := range standable(c.Interfaces) {
 			rules = append(rules, line(in{field: originalTarget(f), set: fakeWayName(f, w)}, goTo(w.chain())))
 		}
+		rules = append(rules, line(inBlock(f), goTo(relayChain)))
 	}
 	return append(rules, line(goTo(refuseChain)))
 }

@@ -22,7 +22,7 @@ func crowded(t testing.TB, n int) *Table {
 		ways = append(ways, Learned{Addr: learned, Way: DirectWay, TTL: time.Hour})
 		fakes = append(fakes, [2]netip.Addr{four, six})
 	}
-	check(t, "Install", table.Install(build(t, c), fakes))
+	check(t, "Install", table.Install(build(t, c), func() Fakes { return Fakes{Pairs: fakes} }))
 	check(t, "SetWays", table.SetWays(ways))
 	return table
 }
@@ -106,7 +106,7 @@ func BenchmarkAddFakeAmong(b *testing.B) {
 				four, six = four.Next(), six.Next()
 				crowd = append(crowd, [2]netip.Addr{four, six})
 			}
-			check(b, "Install", table.Install(build(b, house()), crowd))
+			check(b, "Install", table.Install(build(b, house()), func() Fakes { return Fakes{Pairs: crowd} }))
 			for b.Loop() {
 				four, six = four.Next(), six.Next()
 				check(b, "AddFake", table.AddFake(four, six))

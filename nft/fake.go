@@ -112,18 +112,3 @@ func ofEach(pairs [][2]netip.Addr, placed func(f family, fake netip.Addr) []plac
 	}
 	return groups
 }
-
-// relayOnly has every address of the pairs relayed in a table that is new.
-func relayOnly(b *batch, pairs [][2]netip.Addr) {
-	for _, f := range families() {
-		var elements []element
-		for _, pair := range pairs {
-			for _, a := range pair {
-				if f.has(a) {
-					elements = append(elements, element{key: addrValue(a)})
-				}
-			}
-		}
-		b.addElements(set{name: fakeWayName(f, Relay)}, 0, elements)
-	}
-}

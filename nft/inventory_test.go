@@ -24,7 +24,7 @@ func TestTheInventoryCountsWhatTheKernelHas(t *testing.T) {
 		{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("2001:2::1")},
 		{netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("2001:2::2")},
 	}
-	if err := table.Install(rs, fakes); err != nil {
+	if err := table.Install(rs, func() Fakes { return Fakes{Pairs: fakes} }); err != nil {
 		t.Fatal(err)
 	}
 	if err := table.SetWay(1, netip.MustParseAddr("192.0.2.1"), DirectWay, time.Minute); err != nil {

@@ -94,8 +94,11 @@ type in struct {
 }
 
 func (s in) text() string {
-	if s.not {
+	switch {
+	case s.not:
 		return s.field.name + " != @" + s.set
+	case s.field.masked:
+		return s.field.name + " == @" + s.set
 	}
 	return s.field.name + " @" + s.set
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -66,10 +65,12 @@ func (t *Table) Close() error {
 }
 
 // Install puts the ruleset into the kernel in place of whatever table of that
-// name is there, with the heartbeat beating, in one transaction. Those of the
-// pairs of fake addresses that do not fit are added by further ones, and so are
-// address rules: until they are there, the daemon decides.
-func (t *Table) Install(rs *Ruleset, fakes [][2]netip.Addr) error {
+// name is there, with the heartbeat beating, in one transaction. Those of the fake
+// addresses that do not fit are added by further ones, and so are address rules:
+// until they are there, the daemon decides. Which fake addresses, of which fakes
+// is asked when nobody else can add any: what is added later is in the new table.
+// Nil is none.
+func (t *Table) Install(rs *Ruleset, fakes func() Fakes) error {
 	t.turn.Lock()
 	defer t.turn.Unlock()
 
@@ -79,24 +80,44 @@ func (t *Table) Install(rs *Ruleset, fakes [][2]netip.Addr) error {
 	return t.fill(rs.addressMaps(nil))
 }
 
-func (t *Table) install(rs *Ruleset, fakes [][2]netip.Addr) error {
+func (t *Table) install(rs *Ruleset, fakes func() Fakes) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
-	now, later := fakes[:min(len(fakes), chunk)], fakes[min(len(fakes), chunk):]
+	var now, later Fakes
+	if fakes != nil {
+		now, later = fakes().cut()
+	}
+	if err := t.create(rs, now); err != nil {
+		return fmt.Errorf("installing table %s: %w", TableName, err)
+	}
+	for !later.none() {
+		now, later = later.cut()
+		err := t.commitChange("adding fake addresses", func(b *batch, _ *Ruleset) error { return now.add(b) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the table anew, with the fake addresses in it.
+func (t *Table) create(rs *Ruleset, fakes Fakes) error {
 	b := newBatch(TableName)
 	b.addTable() // so that there is one to delete
 	b.deleteTable()
 	b.addTable()
 	rs.create(b)
 	beat(b)
-	relayOnly(b, now)
+	if err := fakes.add(b); err != nil {
+		return err
+	}
 	if err := t.wire.commit(b); err != nil {
-		return fmt.Errorf("installing table %s: %w", TableName, err)
+		return err
 	}
 	t.ruleset = rs
-	t.log.Debug("table installed", "fingerprint", rs.Fingerprint(), "rules", rs.rules(), "fakes", len(fakes))
-	return t.addFakes(later)
+	t.log.Debug("table installed", "fingerprint", rs.Fingerprint(), "rules", rs.rules())
+	return nil
 }
 
 // Reload turns the installed table into that of rs: chains and sets of the

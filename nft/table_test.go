@@ -197,7 +197,7 @@ func TestManyElementsAllArrive(t *testing.T) {
 		four, six = four.Next(), six.Next()
 	}
 	table := open(t, enterNetNS(t))
-	check(t, "Install", table.Install(build(t, c), fakes))
+	check(t, "Install", table.Install(build(t, c), func() Fakes { return Fakes{Pairs: fakes} }))
 	var directs []Learned
 	for _, f := range fakes {
 		directs = append(directs, Learned{Addr: f[0], Way: DirectWay, TTL: time.Hour})

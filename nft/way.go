@@ -73,18 +73,19 @@ func learnable(interfaces []Interface) []Way {
 	return append(ways, Relay, Refuse)
 }
 
-// standable are the ways of fake addresses: in none of their sets, one is
-// refused. Without interfaces none stands for a real address in the kernel.
+// standable are the ways of fake addresses, in the order in which rules look for
+// them: in none of their sets, one is refused. Relay is the last, so that one may
+// be there beside another. Without interfaces none stands for a real address in
+// the kernel.
 func standable(interfaces []Interface) []Way {
-	ways := []Way{Relay}
 	if len(interfaces) == 0 {
-		return ways
+		return []Way{Relay}
 	}
-	ways = append(ways, DirectWay)
+	ways := []Way{DirectWay}
 	for _, i := range interfaces {
 		ways = append(ways, InterfaceWay(i.N))
 	}
-	return ways
+	return append(ways, Relay)
 }
 
 // wayName is of the set of a group's addresses that have the way.

@@ -215,7 +215,7 @@ func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	d.router = dnsrouter.New(dnsrouter.Deps{
-		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Local: d.names, Devices: d.devices, Record: d.machine.record, Log: d.log,
+		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Blocks: d.table, Local: d.names, Devices: d.devices, Record: d.machine.record, Log: d.log,
 		Own: d.own.has, Stranger: d.own.stranger, Subnet: d.own.subnet,
 	}, d.dnsPlan(d.gen))
 	d.gateway = gateway.New(gateway.Config{
@@ -323,7 +323,7 @@ func (d *daemon) install() error {
 	if err != nil {
 		return err
 	}
-	if err := d.table.Install(ruleset, d.fakes()); err != nil {
+	if err := d.table.Install(ruleset, d.fakes); err != nil {
 		return err
 	}
 	d.router.Renewed()

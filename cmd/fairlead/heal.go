@@ -228,12 +228,16 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// fakes lists the fake addresses of every name.
-func (d *daemon) fakes() [][2]netip.Addr {
-	var fakes [][2]netip.Addr
-	for slot := range d.pool.All() {
-		v4, v6 := d.pool.Addrs(slot)
-		fakes = append(fakes, [2]netip.Addr{v4, v6})
+// fakes lists the fake addresses of every name, and those that new ones may get.
+func (d *daemon) fakes() (all nft.Fakes) {
+	blocks, slots := d.pool.Known()
+	for _, block := range blocks {
+		v4, v6 := d.pool.Block(block)
+		all.Blocks = append(all.Blocks, [2]netip.Prefix{v4, v6})
 	}
-	return fakes
+	for _, slot := range slots {
+		v4, v6 := d.pool.Addrs(slot)
+		all.Pairs = append(all.Pairs, [2]netip.Addr{v4, v6})
+	}
+	return all
 }

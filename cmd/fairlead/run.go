@@ -183,7 +183,7 @@ func (d *daemon) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{
 		d.beat, d.watchTable, healing(d.hurts.table, d.healTable), d.watchRoutes, healing(d.hurts.routes, d.healRoutes), d.examine, d.watchSignals, d.control,
 		d.followFirewall, d.watchNetworks, d.watchLeaks,
-		d.devices.Serve, d.gateway.Sweep, d.router.Sweep,
+		d.devices.Serve, d.gateway.Sweep, d.router.Sweep, d.router.TellAhead,
 		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
 	}
 	for _, l := range d.listeners.tcp {
@@ -327,7 +327,7 @@ func (d *daemon) replaceTable(rs *nft.Ruleset) error {
 	if present, _ := d.table.Present(); present {
 		return err
 	}
-	if err := d.table.Install(rs, d.fakes()); err != nil {
+	if err := d.table.Install(rs, d.fakes); err != nil {
 		return err
 	}
 	d.router.Renewed()

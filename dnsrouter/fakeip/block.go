@@ -19,7 +19,7 @@ func (p *Pool) Reserve() (first Slot, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	first = blockOf(p.names.next)
-	if !p.ranges.holds(first) {
+	if p.names.next > p.ranges.last || !p.ranges.holds(first) {
 		return 0, false
 	}
 	for p.names.next < first+BlockSlots && p.names.next <= p.ranges.last {
@@ -38,17 +38,20 @@ func (p *Pool) ToldBlock(first Slot) {
 
 // Unreserve takes back what no name has got of what Reserve made ready: new names
 // that get it are fresh. It gives the blocks that the kernel is to forget, and those
-// of their slots that it must be told of one by one before that.
+// of their slots that it must be told of one by one before that. It is not to be
+// told what Known gives in between.
 func (p *Pool) Unreserve() (blocks, used []Slot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for first := blockOf(p.names.spare); first < p.names.next; first += BlockSlots {
-		blocks = append(blocks, first)
+	if p.names.spare == p.names.next {
+		return nil, nil
 	}
-	if len(blocks) > 0 {
-		for s := max(blocks[0], 1); s < p.names.spare; s++ {
-			used = append(used, s)
-		}
+	first := blockOf(p.names.spare)
+	for s := first; s < p.names.next; s += BlockSlots {
+		blocks = append(blocks, s)
+	}
+	for s := max(first, 1); s < p.names.spare; s++ {
+		used = append(used, s)
 	}
 	p.names.next = p.names.spare
 	return blocks, used

@@ -256,6 +256,28 @@ func TestFakeAddressesAreRefusedUnlessKnown(t *testing.T) {
 	l.sees("without the daemon", "refused", "80", fakes...)
 }
 
+func TestABlockOfFakeAddressesIsRelayedButForThoseThatAreTakenBack(t *testing.T) {
+	l := newLab(t)
+	stop := l.daemon()
+	used, unused := []string{"198.18.1.5", "2001:2::105"}, []string{"198.18.1.6", "2001:2::1ff"}
+	outside := []string{"198.18.0.255", "198.18.2.0", "2001:2::ff", "2001:2::200", "2001:2::1:105"}
+	v4, v6 := netip.MustParsePrefix("198.18.1.0/24"), netip.MustParsePrefix("2001:2::100/120")
+	if err := l.table.AddFakeBlock(v4, v6); err != nil {
+		t.Fatal(err)
+	}
+	l.sees("after AddFakeBlock", "daemon", "80", append(used, unused...)...)
+	l.sees("after AddFakeBlock", "refused", "80", outside...)
+	pairs := [][2]netip.Addr{{netip.MustParseAddr(used[0]), netip.MustParseAddr(used[1])}}
+	taking := func() ([][2]netip.Prefix, [][2]netip.Addr) { return [][2]netip.Prefix{{v4, v6}}, pairs }
+	if err := l.table.DelFakeBlocks(taking); err != nil {
+		t.Fatal(err)
+	}
+	l.sees("after DelFakeBlocks", "daemon", "80", used...)
+	l.sees("after DelFakeBlocks", "refused", "80", unused...)
+	stop()
+	l.sees("without the daemon", "refused", "80", used...)
+}
+
 func TestQuestionsReachTheDaemonWhicheverResolverTheyAreFor(t *testing.T) {
 	l := newLab(t)
 	l.daemon()
