@@ -44,13 +44,12 @@ func TestWrongAnswersAreIgnoredWhileTheRightOneIsAwaited(t *testing.T) {
 }
 
 func TestAFloodOfWrongAnswersEndsInTCP(t *testing.T) {
-	addr, _ := serveUDP(t, func(a asked) (flood [][]byte) {
+	addr, _, tcp := serveBoth(t, func(a asked) (flood [][]byte) {
 		for i := range 1000 {
 			flood = append(flood, a.reply(forged, func(m *dns.Msg) { m.Id += uint16(i) + 1 }))
 		}
 		return flood
-	})
-	_, tcp := serveTCP(t, addr, nil, answers(right))
+	}, answers(right))
 	u := open(t, &way{}, Options{}, udp(addr))
 	wantAddress(t, u, "www.example.com", right)
 	if got, want := len(tcp.all()), 1; got != want {
@@ -83,8 +82,7 @@ func TestWhatDoesNotFitIsAskedOverTCP(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			addr, _ := serveUDP(t, func(a asked) [][]byte { return [][]byte{tt.answer(a)} })
-			serveTCP(t, addr, nil, answers(right))
+			addr, _, _ := serveBoth(t, func(a asked) [][]byte { return [][]byte{tt.answer(a)} }, answers(right))
 			d := &way{}
 			u := open(t, d, Options{}, udp(addr))
 			wantAddress(t, u, "www.example.com", right)
@@ -117,8 +115,7 @@ func TestAServerThatChangesLetterCaseIsLearnt(t *testing.T) {
 	lower := func(a asked) [][]byte {
 		return [][]byte{a.reply(right, func(m *dns.Msg) { m.Question[0].Name = strings.ToLower(m.Question[0].Name) })}
 	}
-	addr, _ := serveUDP(t, lower)
-	_, tcp := serveTCP(t, addr, nil, lower)
+	addr, _, tcp := serveBoth(t, lower, lower)
 	u := open(t, &way{}, Options{}, udp(addr))
 	for i := range 6 {
 		wantAddress(t, u, fmt.Sprintf("a-long-name-with-many-letters-%d.example.com", i), right)
@@ -261,13 +258,12 @@ func TestADearAssociationIsShared(t *testing.T) {
 }
 
 func TestAFloodOnASharedAssociationEndsInTCP(t *testing.T) {
-	addr, _ := serveUDP(t, func(a asked) (flood [][]byte) {
+	addr, _, _ := serveBoth(t, func(a asked) (flood [][]byte) {
 		for i := range 100 {
 			flood = append(flood, a.reply(forged, func(m *dns.Msg) { m.Id += uint16(i) + 1 }))
 		}
 		return flood
-	})
-	serveTCP(t, addr, nil, answers(right))
+	}, answers(right))
 	u := open(t, &way{}, Options{KeepUDP: true}, udp(addr))
 	wantAddress(t, u, "www.example.com", right)
 }

@@ -163,10 +163,9 @@ func TestAFloodOfForgedAnswersIsNotAccepted(t *testing.T) {
 }
 
 func TestAForgerWhoMissesTheLetterCaseIsNotBelieved(t *testing.T) {
-	addr, _ := serveUDP(t, func(a asked) [][]byte {
+	addr, _, _ := serveBoth(t, func(a asked) [][]byte {
 		return [][]byte{a.reply(forged, func(m *dns.Msg) { m.Question[0].Name = "wWw.ExAmPlE-WiTh-MaNy-LeTtErS.cOm." })}
-	})
-	serveTCP(t, addr, nil, answers(right))
+	}, answers(right))
 	u := open(t, &way{}, Options{}, udp(addr))
 	wantAddress(t, u, "www.example-with-many-letters.com", right)
 	if got := u.Stats().TCP; got != 1 {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -93,6 +95,33 @@ func serveUDP(t testing.TB, h handler) (netip.AddrPort, *record) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveDatagrams(t, conn, h)
+}
+
+// serveBoth runs a server of UDP and one of TCP on the same port of loopback.
+func serveBoth(t testing.TB, datagrams, connections handler) (netip.AddrPort, *record, *streams) {
+	t.Helper()
+	for {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := ln.Addr().(*net.TCPAddr).AddrPort()
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+		if errors.Is(err, syscall.EADDRINUSE) { // the port of UDP is another test's
+			ln.Close()
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, r := serveDatagrams(t, conn, datagrams)
+		_, s := serveStreams(t, ln, nil, connections)
+		return addr, r, s
+	}
+}
+
+func serveDatagrams(t testing.TB, conn *net.UDPConn, h handler) (netip.AddrPort, *record) {
 	var r record
 	done := make(chan struct{})
 	go func() {
@@ -125,6 +154,10 @@ func serveTCP(t testing.TB, addr netip.AddrPort, config *tls.Config, h handler) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveStreams(t, ln, config, h)
+}
+
+func serveStreams(t testing.TB, ln net.Listener, config *tls.Config, h handler) (netip.AddrPort, *streams) {
 	s := &streams{t: t, handle: h, config: config}
 	var all sync.WaitGroup
 	all.Go(func() {
