@@ -11,8 +11,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,22 +57,24 @@ func newDoH(t *target) *doh {
 	return newWeb(t, func() *session { return newSession(t, config) })
 }
 
+// url is where to post. The path is taken as it was written: it may have a query
+// behind it, and escapes.
 func (t *target) url() string {
 	host := t.cfg.Host
 	if host == "" {
 		host = t.cfg.Addr.Addr().String()
 	}
-	if port := t.cfg.Addr.Port(); port != 443 {
-		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
-	} else if t.cfg.Addr.Addr().Is6() && t.cfg.Host == "" {
+	if strings.Contains(host, ":") { // an address of IPv6, RFC 3986 section 3.2.2
 		host = "[" + host + "]"
+	}
+	if port := t.cfg.Addr.Port(); port != 443 {
+		host += ":" + strconv.Itoa(int(port))
 	}
 	path := t.cfg.Path
 	if path == "" {
 		path = "/dns-query"
 	}
-	u := url.URL{Scheme: "https", Host: host, Path: path}
-	return u.String()
+	return "https://" + host + path
 }
 
 func newSession(t *target, config *tls.Config) *session {

@@ -274,6 +274,30 @@ func TestAWebServerThatAnswersOtherwiseIsAnError(t *testing.T) {
 	}
 }
 
+func TestAQuestionIsPostedWhereTheConfigurationSays(t *testing.T) {
+	for _, tt := range []struct {
+		cfg        Server
+		host, path string
+	}{
+		{Server{Host: "dns.test", Addr: netip.MustParseAddrPort("192.0.2.1:443")}, "dns.test", "/dns-query"},
+		{Server{Host: "dns.test", Addr: netip.MustParseAddrPort("192.0.2.1:8443"), Path: "/q"}, "dns.test:8443", "/q"},
+		{Server{Host: "dns.test", Addr: netip.MustParseAddrPort("192.0.2.1:443"), Path: "/q%2Fr?user=a%20b"}, "dns.test", "/q%2Fr?user=a%20b"},
+		{Server{Addr: netip.MustParseAddrPort("192.0.2.1:443")}, "192.0.2.1", "/dns-query"},
+		{Server{Addr: netip.MustParseAddrPort("[2001:db8::1]:443")}, "[2001:db8::1]", "/dns-query"},
+		{Server{Host: "2001:db8::1", Addr: netip.MustParseAddrPort("[2001:db8::1]:443")}, "[2001:db8::1]", "/dns-query"},
+		{Server{Host: "2001:db8::1", Addr: netip.MustParseAddrPort("[2001:db8::1]:8443")}, "[2001:db8::1]:8443", "/dns-query"},
+	} {
+		req, err := http.NewRequest(http.MethodPost, (&target{cfg: tt.cfg}).url(), nil)
+		if err != nil {
+			t.Errorf("a request to %+v: %v", tt.cfg, err)
+			continue
+		}
+		if req.URL.Host != tt.host || req.URL.RequestURI() != tt.path {
+			t.Errorf("a question to %+v is posted to %s at %s, want %s at %s", tt.cfg, req.URL.RequestURI(), req.URL.Host, tt.path, tt.host)
+		}
+	}
+}
+
 func TestOnlyTheServersNameIsAskedOfBootstrap(t *testing.T) {
 	ca := newAuthority(t)
 	loopback := netip.MustParseAddr("127.0.0.1")

@@ -212,6 +212,7 @@ func TestServersAreReadInEveryForm(t *testing.T) {
 		{"https://192.0.2.1/", "https", "192.0.2.1", "192.0.2.1:443", "/dns-query"},
 		{"https://one.example", "https", "one.example", "invalid AddrPort", "/dns-query"},
 		{"https://one.example/a/b", "https", "one.example", "invalid AddrPort", "/a/b"},
+		{"https://[2001:db8::1]/a%2Fb?c=d", "https", "2001:db8::1", "[2001:db8::1]:443", "/a%2Fb?c=d"},
 	}
 	for _, tt := range tests {
 		s, err := parseServer(tt.text)

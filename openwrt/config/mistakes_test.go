@@ -128,7 +128,7 @@ f:3: @dns[0]: fakeip6_range: "198.18.0.0/15" is no IPv6 prefix of /32 to /120`},
 		{"fakeip ranges in space that is used", "config dns\n\toption fakeip_range 192.168.0.0/24\n\toption fakeip6_range fe80::/64", `
 f:2: @dns[0]: fakeip_range: 192.168.0.0/24 overlaps 192.168.0.0/16, which has a use of its own
 f:3: @dns[0]: fakeip6_range: fe80::/64 overlaps fe80::/10, which has a use of its own`},
-		{"upstream servers", "config upstream u\n\tlist server quic://192.0.2.1\n\tlist server h3://dns.example\n\tlist server udq://192.0.2.1\n\tlist server 192.0.2.1:0\n\tlist server 192.0.2.256\n\tlist server tls://192.0.2.1/x\n\tlist server '[2001:db8::1'\n\tlist server 'https://192.0.2.1/{?dns}'\n\tlist server fe80::1%wan", `
+		{"upstream servers", "config upstream u\n\tlist server quic://192.0.2.1\n\tlist server h3://dns.example\n\tlist server udq://192.0.2.1\n\tlist server 192.0.2.1:0\n\tlist server 192.0.2.256\n\tlist server tls://192.0.2.1/x\n\tlist server '[2001:db8::1'\n\tlist server 'https://192.0.2.1/{?dns}'\n\tlist server fe80::1%wan\n\tlist server https://192.0.2.1/%zz", `
 f:2: u: server: this build has no QUIC, so no servers of scheme quic
 f:3: u: server: this build has no QUIC, so no servers of scheme h3
 f:4: u: server: there is no scheme "udq"; did you mean "udp"?
@@ -137,7 +137,8 @@ f:6: u: server: "192.0.2.256" is neither an address nor a name
 f:7: u: server: "tls://192.0.2.1/x" has a path, which only https has
 f:8: u: server: "[2001:db8::1" is neither an address nor a name
 f:9: u: server: the path is taken as it is: it cannot hold a template, a fragment or spaces
-f:10: u: server: "fe80::1%wan" has a zone, which has no meaning here`},
+f:10: u: server: "fe80::1%wan" has a zone, which has no meaning here
+f:11: u: server: the path holds what no URL can: invalid URL escape "%zz"`},
 		{"an upstream without servers, and one that could not be reached", "config upstream u\nconfig upstream v\n\tlist server tls://dns.example\n\toption outbound reject", `
 f:1: u: server: it is needed here
 f:3: v: server: "dns.example" is a name: it needs list bootstrap, the servers that resolve it

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -98,6 +99,9 @@ func usualPort(scheme string) (uint16, error) {
 func parseDoHPath(s string) (string, error) {
 	if strings.ContainsAny(s, "{} #\t\n") {
 		return "", errors.New("the path is taken as it is: it cannot hold a template, a fragment or spaces")
+	}
+	if _, err := url.Parse("/" + s); err != nil {
+		return "", fmt.Errorf("the path holds what no URL can: %w", errors.Unwrap(err))
 	}
 	if s == "" {
 		s = "dns-query"
