@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/fairlead/fairlead/openwrt/uci"
@@ -24,7 +23,7 @@ type Book struct {
 // file while they do not change. After an error, which is said once, the last one
 // stays in use.
 func (b *Book) Look() (*Firewall, error) {
-	stamp := stampOf(b.path("firewall")) + stampOf(b.path("system"))
+	stamp := uci.Stamp(b.path("firewall")) + ";" + uci.Stamp(b.path("system"))
 	if stamp == b.stamp {
 		return b.last, nil
 	}
@@ -46,12 +45,3 @@ func (b *Book) Look() (*Firewall, error) {
 }
 
 func (b *Book) path(name string) string { return filepath.Join(b.Dir, name) }
-
-// stampOf changes whenever the file is written, replaced, added or removed.
-func stampOf(path string) string {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "none;"
-	}
-	return fmt.Sprintf("%d %d;", info.ModTime().UnixNano(), info.Size())
-}

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter"
 	"github.com/fairlead/fairlead/openwrt/dhcp"
+	"github.com/fairlead/fairlead/openwrt/uci"
 )
 
 const (
@@ -110,13 +110,7 @@ func expand(paths []string) (files []string) {
 func stampOf(from sources) string {
 	var s strings.Builder
 	for _, path := range slices.Concat([]string{from.dhcp}, from.leases, from.hosts, from.guests) {
-		s.WriteString(path)
-		if info, err := os.Stat(path); err == nil {
-			s.WriteString(info.ModTime().String())
-			s.WriteByte(' ')
-			s.WriteString(time.Duration(info.Size()).String())
-		}
-		s.WriteByte('\n')
+		s.WriteString(path + " " + uci.Stamp(path) + "\n")
 	}
 	return s.String()
 }

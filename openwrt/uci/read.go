@@ -23,3 +23,13 @@ func Read(path string) (string, error) {
 	}
 	return string(text), err
 }
+
+// Stamp changes whenever the file at path is written, replaced, added or removed.
+// It costs one stat(2).
+func Stamp(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "none"
+	}
+	return fmt.Sprintf("%d %d", info.ModTime().UnixNano(), info.Size())
+}
