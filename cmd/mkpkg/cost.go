@@ -110,7 +110,7 @@ func owner(symbol string) string {
 		return "fairlead"
 	case parts[0] == "vendor" || !strings.Contains(parts[0], "."):
 		return "Go: " + path
-	case len(parts) > 2 && parts[0] != "go4.org":
+	case len(parts) > 2:
 		return strings.Join(parts[:3], "/")
 	case len(parts) > 1:
 		return strings.Join(parts[:2], "/")

@@ -68,7 +68,6 @@ func TestSymbolsAreTheirModules(t *testing.T) {
 		"github.com/fairlead/fairlead/nft.(*Table).Beat":             "fairlead",
 		"github.com/mdlayher/netlink/nlenc.PutUint16":                "github.com/mdlayher/netlink",
 		"golang.org/x/sys/unix.Bind":                                 "golang.org/x/sys",
-		"go4.org/netipx.(*IPSetBuilder).Add":                         "go4.org/netipx",
 		"net/http.(*Transport).RoundTrip":                            "Go: net/http",
 		"vendor/golang.org/x/net/idna.ToASCII":                       "Go: vendor/golang.org/x/net/idna",
 		"slices.Sort[go.shape.[]github.com/fairlead/fairlead/nft.X]": "Go: slices",
