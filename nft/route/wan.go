@@ -71,6 +71,6 @@ func every(routes []entry) (indices []int) {
 	return indices
 }
 
-func (r entry) isDefault() bool {
-	return r.table == unix.RT_TABLE_MAIN && !r.cloned && r.to.Bits() <= 0
+func (e entry) isDefault() bool {
+	return e.table == unix.RT_TABLE_MAIN && !e.cloned && e.to.Bits() <= 0
 }
