@@ -183,6 +183,8 @@ func (t *target) addrs(ctx context.Context) ([]netip.AddrPort, error) {
 	if t.env.boot == nil {
 		return nil, fmt.Errorf("resolving %s: no bootstrap server", t.cfg.Host)
 	}
+	ctx, cancel := t.env.within(ctx, time.Now().Add(totalTime))
+	defer cancel()
 	addrs, err := t.env.boot.lookup(ctx, t.cfg.Host)
 	if err != nil {
 		return nil, fmt.Errorf("resolving %s: %w", t.cfg.Host, err)

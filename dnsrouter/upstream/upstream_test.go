@@ -232,21 +232,29 @@ func (*deaf) DialUDP(context.Context, string, netip.AddrPort) (net.Conn, error) 
 }
 
 func TestAQuestionThatNobodyAnswersIsGivenUpInTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, servers := range [][]string{{"192.0.2.53:53"}, {"192.0.2.53:53", "192.0.2.54:53"}} {
-			cfg := Config{Name: "u"}
-			for _, s := range servers {
-				cfg.Servers = append(cfg.Servers, udp(netip.MustParseAddrPort(s)))
-			}
+	one, two := netip.MustParseAddrPort("192.0.2.53:53"), netip.MustParseAddrPort("192.0.2.54:53")
+	byName := Server{Scheme: "udp", Host: "dns.test", Addr: netip.AddrPortFrom(netip.Addr{}, 53)}
+	for name, cfg := range map[string]Config{
+		"one server":       {Servers: []Server{udp(one)}},
+		"two servers":      {Servers: []Server{udp(one), udp(two)}},
+		"a server by name": {Servers: []Server{byName}, Bootstrap: []netip.AddrPort{one}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
 			u := New(cfg, &deaf{}, Options{})
-			began := time.Now()
-			_, err := u.Exchange(t.Context(), question("www.example.com"))
-			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != totalTime {
-				t.Errorf("of %d servers: %v after %v, want that the time is over after %v", len(servers), err, took, totalTime)
+			defer u.Close()
+			var all sync.WaitGroup
+			for _, asked := range []string{"a.example", "b.example"} {
+				all.Go(func() {
+					began := time.Now()
+					_, err := u.Exchange(t.Context(), question(asked))
+					if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != totalTime {
+						t.Errorf("%s: %v after %v, want that the time is over after %v", name, err, took, totalTime)
+					}
+				})
 			}
-			u.Close()
-		}
-	})
+			all.Wait()
+		})
+	}
 }
 
 func TestTheWANsOwnResolversAreTakenAsTheyAre(t *testing.T) {

@@ -90,7 +90,8 @@ func (d *Direct) LendUDP(ctx context.Context, to netip.AddrPort) (Lent, error) {
 	return newLent(c.(*net.UDPConn), to, d.sockets, shelf)
 }
 
-// lent is a socket that can be lent again.
+// lent is a socket that can be lent again. One goroutine uses it at a time; any may
+// close it.
 type lent struct {
 	*net.UDPConn // which knows of its first peer only
 	raw          syscall.RawConn
