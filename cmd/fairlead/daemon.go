@@ -58,7 +58,7 @@ type daemon struct {
 	listeners listeners
 	router    *dnsrouter.Router
 	gateway   *gateway.Gateway
-	hurts     hurts
+	drifts    drifts
 	own       ownAddresses
 	machine   *machine
 	leaks     atomic.Pointer[leaks.Monitor] // nil while nobody watches
@@ -82,7 +82,7 @@ type listeners struct {
 // start brings a daemon up, or leaves what on_failure says. The kernel is changed
 // last, in one transaction, when everything that it will send packets to is there.
 func start(ctx context.Context, cfg *config.Config, system dnsmasq.System, log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
-	d := &daemon{inPlace: newStandIn(system, cfg.StateDir), log: log, level: level, file: cfg.File, began: time.Now(), hurts: newHurts(), hup: make(chan os.Signal, 1)}
+	d := &daemon{inPlace: newStandIn(system, cfg.StateDir), log: log, level: level, file: cfg.File, began: time.Now(), drifts: newDrifts(), hup: make(chan os.Signal, 1)}
 	signal.Notify(d.hup, syscall.SIGHUP)
 	for _, step := range []func(context.Context, *config.Config) error{
 		d.takeLock, d.probe, d.listen, d.openConntrack, d.openPool, d.prepare, d.installRoutes, d.installTable,
@@ -252,7 +252,7 @@ func (n fakeNames) Hold(addr netip.Addr) (string, bool) {
 
 func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
 	changed, err := route.PassBridged(sysctlState(cfg.StateDir))
-	if err := d.bear(err); err != nil {
+	if err := d.tolerate(err); err != nil {
 		return err
 	}
 	if len(changed) > 0 {
@@ -262,8 +262,8 @@ func (d *daemon) installRoutes(_ context.Context, cfg *config.Config) error {
 	return err
 }
 
-// bear logs that a sysctl could not be recorded, which is no reason not to run.
-func (d *daemon) bear(err error) error {
+// tolerate logs that a sysctl could not be recorded, which is no reason not to run.
+func (d *daemon) tolerate(err error) error {
 	if errors.Is(err, route.ErrUnrecorded) {
 		d.log.Warn("changing sysctls", "err", err)
 		return nil
@@ -281,7 +281,7 @@ func (d *daemon) applyRoutes(gen *generation) (added int, err error) {
 	}
 	d.own.follow(home, lan, gen.devices)
 	changed, err := route.AcceptAnswers(sysctlState(gen.cfg.StateDir), gen.waysOut())
-	if err := d.bear(err); err != nil {
+	if err := d.tolerate(err); err != nil {
 		return 0, err
 	}
 	if len(changed) > 0 {

@@ -27,31 +27,31 @@ const (
 	listenAgain = 250 * time.Millisecond
 )
 
-// hurt is what a watcher found in the kernel.
-type hurt struct {
+// drift is what a watcher found in the kernel that is not as we left it.
+type drift struct {
 	by       string // who took something of ours away; empty: as far as is known, nobody did
 	elements bool   // elements of sets are among it, which cannot be seen afterwards
 }
 
-func (h hurt) and(other hurt) hurt {
-	return hurt{by: cmp.Or(h.by, other.by), elements: h.elements || other.elements}
+func (x drift) and(other drift) drift {
+	return drift{by: cmp.Or(x.by, other.by), elements: x.elements || other.elements}
 }
 
-// hurts are what was found and not looked at yet, put together.
-type hurts struct{ table, routes chan hurt }
+// drifts are what was found and not looked at yet, put together.
+type drifts struct{ table, routes chan drift }
 
-func newHurts() hurts {
-	return hurts{table: make(chan hurt, 1), routes: make(chan hurt, 1)}
+func newDrifts() drifts {
+	return drifts{table: make(chan drift, 1), routes: make(chan drift, 1)}
 }
 
-// tell adds h to what waits in c.
-func tell(c chan hurt, h hurt) {
+// tell adds x to what waits in c.
+func tell(c chan drift, x drift) {
 	for {
 		select {
-		case c <- h:
+		case c <- x:
 			return
 		case waiting := <-c:
-			h = waiting.and(h)
+			x = waiting.and(x)
 		}
 	}
 }
@@ -60,11 +60,11 @@ func tell(c chan hurt, h hurt) {
 func (d *daemon) watchTable(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := d.table.Watch(ctx, func(x nft.Disturbance) {
-			tell(d.hurts.table, hurt{by: processName(x.By), elements: x.Elements})
+			tell(d.drifts.table, drift{by: processName(x.By), elements: x.Elements})
 		})
 		if err != nil {
 			d.log.Warn("watching the table", "err", err)
-			tell(d.hurts.table, hurt{}) // what was missed while deaf
+			tell(d.drifts.table, drift{}) // what was missed while deaf
 		}
 		wait(ctx, listenAgain)
 	}
@@ -75,7 +75,7 @@ func (d *daemon) watchTable(ctx context.Context) error {
 // our routes and rules until ctx ends.
 func (d *daemon) watchRoutes(ctx context.Context) error {
 	for ctx.Err() == nil {
-		err := route.Watch(ctx, func(c route.Change) { tell(d.hurts.routes, hurt{by: processName(c.By)}) })
+		err := route.Watch(ctx, func(c route.Change) { tell(d.drifts.routes, drift{by: processName(c.By)}) })
 		if err != nil {
 			d.log.Warn("watching routes", "err", err)
 		}
@@ -85,14 +85,14 @@ func (d *daemon) watchRoutes(ctx context.Context) error {
 }
 
 // healing puts right what a watcher finds, until ctx ends.
-func healing(found <-chan hurt, heal func(context.Context, hurt)) func(context.Context) error {
+func healing(found <-chan drift, heal func(context.Context, drift)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
-			case h := <-found:
-				heal(ctx, h)
+			case x := <-found:
+				heal(ctx, x)
 			}
 			wait(ctx, healEvery)
 		}
@@ -100,7 +100,7 @@ func healing(found <-chan hurt, heal func(context.Context, hurt)) func(context.C
 }
 
 // healTable installs the table anew if others took from it.
-func (d *daemon) healTable(ctx context.Context, h hurt) {
+func (d *daemon) healTable(ctx context.Context, x drift) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if ctx.Err() != nil || d.fights.table.lost {
@@ -110,10 +110,10 @@ func (d *daemon) healTable(ctx context.Context, h hurt) {
 	if err != nil {
 		d.log.Warn("looking at the table", "err", err)
 	}
-	if present && !h.elements {
+	if present && !x.elements {
 		return
 	}
-	by := cmp.Or(h.by, stranger)
+	by := cmp.Or(x.by, stranger)
 	if !d.fights.table.again(time.Now()) {
 		d.fights.table.warning = fmt.Sprintf("%s removes the table inet %s again and again; fairlead stops putting it back: nothing is diverted until it is reloaded or restarted", by, nft.TableName)
 		d.log.Error(d.fights.table.warning)
@@ -126,11 +126,11 @@ func (d *daemon) healTable(ctx context.Context, h hurt) {
 }
 
 // healRoutes puts rules and routes back and follows this machine's addresses.
-func (d *daemon) healRoutes(ctx context.Context, h hurt) {
+func (d *daemon) healRoutes(ctx context.Context, x drift) {
 	wait(ctx, settleTime)
 	select {
-	case more := <-d.hurts.routes:
-		h = h.and(more)
+	case more := <-d.drifts.routes:
+		x = x.and(more)
 	default:
 	}
 	d.mu.Lock()
@@ -139,7 +139,7 @@ func (d *daemon) healRoutes(ctx context.Context, h hurt) {
 		return
 	}
 	if !d.fights.routes.lost {
-		d.restoreRoutes(h)
+		d.restoreRoutes(x)
 	}
 	if err := d.followHome(); err != nil {
 		d.log.Warn("following this machine's addresses", "err", err)
@@ -149,17 +149,17 @@ func (d *daemon) healRoutes(ctx context.Context, h hurt) {
 
 // restoreRoutes puts rules and routes back. Those that a device took with it, or
 // that wait for one, are nobody's fault.
-func (d *daemon) restoreRoutes(h hurt) {
+func (d *daemon) restoreRoutes(x drift) {
 	added, err := d.applyRoutes(d.gen)
 	if err != nil {
 		d.log.Warn("putting routes back", "err", err)
 	}
-	if added == 0 || h.by == "" {
+	if added == 0 || x.by == "" {
 		return
 	}
-	d.log.Warn("put rules and routes back", "removed_by", h.by, "count", added)
+	d.log.Warn("put rules and routes back", "removed_by", x.by, "count", added)
 	if !d.fights.routes.again(time.Now()) {
-		d.fights.routes.warning = fmt.Sprintf("%s removes fairlead's rules or routes again and again; fairlead stops putting them back: what is diverted may not arrive until it is reloaded or restarted", h.by)
+		d.fights.routes.warning = fmt.Sprintf("%s removes fairlead's rules or routes again and again; fairlead stops putting them back: what is diverted may not arrive until it is reloaded or restarted", x.by)
 		d.log.Error(d.fights.routes.warning)
 	}
 }

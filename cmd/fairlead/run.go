@@ -181,7 +181,7 @@ func (d *daemon) end(parts *sync.WaitGroup) {
 // parts are what runs side by side. Each ends with its context.
 func (d *daemon) parts() []func(context.Context) error {
 	parts := []func(context.Context) error{
-		d.beat, d.watchTable, healing(d.hurts.table, d.healTable), d.watchRoutes, healing(d.hurts.routes, d.healRoutes), d.examine, d.watchSignals, d.control,
+		d.beat, d.watchTable, healing(d.drifts.table, d.healTable), d.watchRoutes, healing(d.drifts.routes, d.healRoutes), d.examine, d.watchSignals, d.control,
 		d.followFirewall, d.watchNetworks, d.watchLeaks,
 		d.devices.Serve, d.gateway.Sweep, d.router.Sweep, d.router.TellAhead,
 		func(ctx context.Context) error { return d.names.Serve(ctx, d.membersChanged) },
@@ -206,7 +206,7 @@ func (d *daemon) beat(ctx context.Context) error {
 	return every(ctx, beatEvery, func() {
 		if err := d.table.Beat(); err != nil {
 			d.log.Debug("beating", "err", err)
-			tell(d.hurts.table, hurt{}) // its event may have been lost
+			tell(d.drifts.table, drift{}) // its event may have been lost
 		}
 	})
 }
