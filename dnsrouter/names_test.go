@@ -92,6 +92,28 @@ func reversed(addr string) string {
 	return name
 }
 
+func TestWhoWantsNoRecursionIsToldOfLocalNamesOnly(t *testing.T) {
+	l := newLAN(t, nil)
+	l.ask(laptop, "www.direct.example", dns.TypeA) // is in the cache then
+	before := len(l.local.questions())
+	for name, rcode := range map[string]int{
+		"nas.lan": dns.RcodeSuccess, "x.y.lan": dns.RcodeNameError, "localhost": dns.RcodeSuccess,
+		"www.direct.example": dns.RcodeRefused, "other.direct.example": dns.RcodeRefused, "www.node.example": dns.RcodeRefused,
+	} {
+		m := new(dns.Msg)
+		m.SetQuestion(dns.Fqdn(name), dns.TypeA)
+		m.RecursionDesired = false
+		got := l.exchange(laptop, m)
+		l.rcode(got, rcode)
+		if got.RecursionDesired || len(got.Answer) > 0 != (rcode == dns.RcodeSuccess) {
+			t.Errorf("the answer to %s is %v, want it without RD, and records only with NOERROR", name, got)
+		}
+	}
+	if got := len(l.local.questions()); got != before || len(l.remote.questions()) > 0 {
+		t.Errorf("upstreams were asked %d and %d questions, want none", got-before, len(l.remote.questions()))
+	}
+}
+
 func TestAnAddressOfTheNetworkHasItsHostsName(t *testing.T) {
 	l := newLAN(t, nil)
 	got := l.ask(laptop, "5.1.168.192.in-addr.arpa", dns.TypePTR)

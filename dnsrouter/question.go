@@ -64,6 +64,9 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 	if reply := r.wellKnown(q); reply != nil {
 		return reply, nil
 	}
+	if !q.RD {
+		return r.refused(q), nil
+	}
 	if !r.identify(q, from) {
 		return nil, errLater
 	}
@@ -149,20 +152,25 @@ func (r *Router) malformed(q *question, err error) []byte {
 const firstMetaType = 128
 
 // unanswerable refuses what a forwarder for clients has no business with:
-// transfers, other classes, meta types, and questions that want no recursion
-// (they only serve to look into caches). ANY gets the least answer (RFC 8482).
+// transfers, other classes, meta types. ANY gets the least answer (RFC 8482).
 func (r *Router) unanswerable(q *question) []byte {
 	switch {
 	case q.Type == wire.TypeANY && q.Class == wire.ClassIN && q.RD:
 		reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeSuccess)
 		reply.Record(wire.TypeHINFO, negativeTTL, []byte("\x07RFC8482\x00"))
 		return q.finish(&reply)
-	case q.Class != wire.ClassIN, !q.RD, q.Type == 0, q.Type == wire.TypeOPT, q.Type >= firstMetaType && q.Type <= wire.TypeANY:
-		r.count.refused.Add(1)
-		reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeRefused)
-		return q.finish(&reply)
+	case q.Class != wire.ClassIN, q.Type == 0, q.Type == wire.TypeOPT, q.Type >= firstMetaType && q.Type <= wire.TypeANY:
+		return r.refused(q)
 	}
 	return nil
+}
+
+// refused answers what is nobody's business, among it questions that want no
+// recursion for names elsewhere: they only serve to look into caches.
+func (r *Router) refused(q *question) []byte {
+	r.count.refused.Add(1)
+	reply := wire.NewReply(q.out[:0], q.msg, &q.Query, wire.RcodeRefused)
+	return q.finish(&reply)
 }
 
 // rejected answers for a name whose outbound is reject.
