@@ -45,7 +45,7 @@ func (b *builder) build() *Config {
 
 	local := dns.reference("local_upstream", "upstream")
 	cfg.Upstreams = b.upstreams()
-	cfg.Outbounds = b.outbounds(resolvesNodes(cfg.Upstreams, local))
+	cfg.Outbounds = b.outbounds(resolvesNodes(cfg.Upstreams, local), cfg.Router)
 	cfg.Rulesets = b.rulesets()
 
 	clients, networks := b.clients(dns.mode())

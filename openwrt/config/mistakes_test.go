@@ -164,6 +164,8 @@ f:14: c: username: it is longer than 255 bytes`},
 f:3: a: server: "node.example" is a name: it needs list bootstrap, or a dns.local_upstream with a server given by address over udp`},
 		{"more interfaces than there are marks", interfaces(14), `
 f:41: o13: type: there cannot be more than 13 outbounds of type interface`},
+		{"more interfaces than there are marks beside the router's own", interfaces(13) + "config fairlead main\n\toption router 1\n", `
+f:38: o12: type: there cannot be more than 12 outbounds of type interface with option router '1'`},
 		{"a switch that is neither on nor off", "config client tv\n\toption enabled maybe\n\tlist ip 192.0.2.1\nconfig rule\n\tlist client tv\n\toption outbound direct", `
 f:2: tv: enabled: "maybe" is no boolean: write 1 or 0, yes or no, on or off, true or false`},
 		{"a client that is nobody", "config client\n\toption mode off", `

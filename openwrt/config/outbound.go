@@ -7,26 +7,35 @@ import (
 
 	"github.com/fairlead/fairlead/gateway/outbound"
 	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/nft/mark"
 )
-
-// maxInterfaces is how many outbounds of type interface there can be: each has
-// a mark of its own, 0x03000000 to 0x0f000000.
-const maxInterfaces = 13
 
 // outbounds reads the outbounds. Names of nodes are resolved by the local upstream
 // where they do not say otherwise, if it can be asked directly and in the clear.
-func (b *builder) outbounds(localResolves bool) []outbound.Config {
+func (b *builder) outbounds(localResolves, router bool) []outbound.Config {
 	var all []outbound.Config
-	interfaces := 0
+	var interfaces []*section
 	for _, s := range b.of("outbound") {
 		o := s.outbound(localResolves)
 		if o.Type == "interface" {
-			interfaces++
-			s.checkCount(interfaces)
+			interfaces = append(interfaces, s)
 		}
 		all = append(all, o)
 	}
+	b.checkCount(interfaces, router)
 	return all
+}
+
+// checkCount wants a mark for each outbound of type interface. The last of them
+// is taken where the router's own traffic is diverted.
+func (b *builder) checkCount(interfaces []*section, router bool) {
+	most, with := mark.Interfaces, ""
+	if router {
+		most, with = most-1, " with option router '1'"
+	}
+	for _, s := range interfaces[min(most, len(interfaces)):] {
+		s.mistake("type", s.lineOf("type"), "there cannot be more than %d outbounds of type interface%s", most, with)
+	}
 }
 
 func (s *section) outbound(localResolves bool) outbound.Config {
@@ -59,12 +68,6 @@ func (s *section) outbound(localResolves bool) outbound.Config {
 			"%q is a name: it needs list bootstrap, or a dns.local_upstream with a server given by address over udp", o.Server)
 	}
 	return o
-}
-
-func (s *section) checkCount(interfaces int) {
-	if interfaces > maxInterfaces {
-		s.mistake("type", s.lineOf("type"), "there cannot be more than %d outbounds of type interface", maxInterfaces)
-	}
 }
 
 // parseOutboundType tells types that are merely not there yet from mistyped ones.
