@@ -179,7 +179,8 @@ func fold(sum uint32) uint16 {
 	return ^uint16(sum)
 }
 
-// sendRaw never blocks: a full queue loses the packet, as any router would.
+// sendRaw never blocks: a full queue loses the packet, as any router would. So
+// the scheduler need not know of the call; see UDPListener.fill.
 func (s *Sender) sendRaw(packet []byte, to netip.Addr) error {
 	var errno syscall.Errno
 	if to.Is6() {
@@ -187,11 +188,11 @@ func (s *Sender) sendRaw(packet []byte, to netip.Addr) error {
 			return unix.EAFNOSUPPORT
 		}
 		sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: to.As16(), Scope_id: scope(to)}
-		_, _, errno = unix.Syscall6(unix.SYS_SENDTO, uintptr(s.fd6), uintptr(unsafe.Pointer(&packet[0])), uintptr(len(packet)),
+		_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd6), uintptr(unsafe.Pointer(&packet[0])), uintptr(len(packet)),
 			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet6)
 	} else {
 		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.As4()}
-		_, _, errno = unix.Syscall6(unix.SYS_SENDTO, uintptr(s.fd4), uintptr(unsafe.Pointer(&packet[0])), uintptr(len(packet)),
+		_, _, errno = unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd4), uintptr(unsafe.Pointer(&packet[0])), uintptr(len(packet)),
 			unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)
 	}
 	if errno != 0 {

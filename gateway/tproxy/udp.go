@@ -147,7 +147,10 @@ func (l *UDPListener) arrived(i int) (payload []byte, client, dialled netip.Addr
 	return l.in.bufs[i][:m.len], sockaddr(&l.in.names[i]), dialled, err == nil
 }
 
-// fill waits for datagrams and reads as many as there are.
+// fill waits for datagrams and reads as many as there are. The call itself does
+// not wait, and is a raw one: of those that the scheduler knows of the first one
+// after a pause wakes its monitor thread, which at 2,000 questions a second took
+// as much time as the questions.
 func (l *UDPListener) fill() error {
 	for i := range l.in.hdrs {
 		h := &l.in.hdrs[i].hdr
@@ -158,7 +161,7 @@ func (l *UDPListener) fill() error {
 	var n uintptr
 	var errno syscall.Errno
 	err := l.raw.Read(func(fd uintptr) bool {
-		n, _, errno = unix.Syscall6(unix.SYS_RECVMMSG, fd,
+		n, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, fd,
 			uintptr(unsafe.Pointer(&l.in.hdrs[0])), batch, unix.MSG_DONTWAIT, 0, 0)
 		return errno != unix.EAGAIN && errno != unix.EINTR
 	})
