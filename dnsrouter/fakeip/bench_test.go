@@ -69,3 +69,25 @@ func fill(b *testing.B, p *Pool, n int) []string {
 	}
 	return names
 }
+
+// BenchmarkOpen restores as many names as one device is given.
+func BenchmarkOpen(b *testing.B) {
+	cfg := Config{Prefix4: netip.MustParsePrefix("198.18.0.0/15"), Journal: filepath.Join(b.TempDir(), "journal")}
+	p, err := Open(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const names = 110_000
+	fill(b, p, names)
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := Open(cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if got := p.Stats().Names; got != names {
+			b.Fatalf("%d names were restored, want %d", got, names)
+		}
+		p.journal.close()
+	}
+}
