@@ -48,7 +48,7 @@ type daemon struct {
 	file  string
 	began time.Time
 
-	lock      *os.File
+	lock      *lock
 	table     *nft.Table
 	flows     *route.Conntrack // nil where the kernel cannot delete flows
 	names     *lease.Book
@@ -112,7 +112,7 @@ func (d *daemon) takeLock(_ context.Context, cfg *config.Config) (err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
-	d.lock, err = lockFile(filepath.Join(cfg.StateDir, "lock"))
+	d.lock, err = takeLock(cfg.StateDir)
 	return err
 }
 

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/fairlead/fairlead/nft"
 	"github.com/fairlead/fairlead/openwrt/dnsmasq"
@@ -29,13 +27,11 @@ func end(stateDir string, system dnsmasq.System) error {
 }
 
 func flush(stateDir string, system dnsmasq.System) error {
-	if _, err := os.Stat(stateDir); err == nil {
-		lock, err := lockFile(filepath.Join(stateDir, "lock"))
-		if err != nil {
-			return err
-		}
-		defer lock.Close()
+	lock, err := takeLock(stateDir)
+	if err != nil {
+		return err
 	}
+	defer lock.Close()
 	table, err := nft.Open(nft.Options{})
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/fairlead/fairlead/nft"
@@ -95,7 +94,7 @@ func closeDown(cfg *config.Config, system dnsmasq.System) error {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(cfg.StateDir, "lock"))
+	lock, err := takeLock(cfg.StateDir)
 	if err != nil {
 		return err
 	}

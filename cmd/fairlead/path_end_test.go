@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -284,6 +285,22 @@ func TestASecondInstanceIsRefusedAndHarmsNobody(t *testing.T) {
 	}
 	h.wantPath(t, laptop, h.address(t, laptop, "other.foreign.example", families[0]), byNode)
 	h.status(t)
+}
+
+// The kernel has one table for all configurations.
+func TestAnInstanceWithAStateOfItsOwnHarmsNobody(t *testing.T) {
+	h := newHome(t, lab.Options{}, lab.Config{})
+	before := h.snapshot(t)
+	text, err := os.ReadFile(h.config)
+	ok(t, err)
+	other := filepath.Join(t.TempDir(), "fairlead")
+	ok(t, os.WriteFile(other, []byte(replaced(string(text), h.StateDir(), t.TempDir())), 0o600))
+	for _, command := range []string{"run", "flush", "guard"} {
+		if out, errs, code := runAs(t, h.Router, command, "-c", other); code != 1 || !strings.Contains(errs, "another fairlead is running on this network") {
+			t.Errorf("%s exits with %d and says %q, want 1 and that another is running", command, code, out+errs)
+		}
+	}
+	wantRestored(t, before, h.snapshot(t))
 }
 
 // A daemon that hangs holds sockets that the kernel still finds; only the
