@@ -130,7 +130,8 @@ func TestNewNamesInAStreamNeedNotWaitForTheKernel(t *testing.T) {
 			return l.atOnce(fmt.Sprintf("n%d.foreign.example", names))
 		}
 		for range streamNames {
-			if addr, ok := ask(); ok {
+			// The last of them makes a stream, of which the kernel may be told already.
+			if addr, ok := ask(); ok && names < streamNames {
 				t.Fatalf("name %d, with which there was no stream yet, got %s without the kernel being told", names, addr)
 			}
 		}
