@@ -45,25 +45,28 @@ func TestAStreamOfNewNamesLeavesNoUnusedAddressDiverted(t *testing.T) {
 	if got := v.blocks(); len(got) > 0 {
 		t.Fatalf("before the stream the kernel knows the blocks %v, want none", got)
 	}
-	var told []netip.Addr
 	asked := 0
 	until(t, patience, "a block known ahead", func() bool {
 		h.askForMany(t, laptop, asked)
 		asked += 100
-		told = v.blocks()
-		return len(told) > 0
+		return len(v.blocks()) > 0
 	})
-	unused := slices.MaxFunc(told, netip.Addr.Compare).As4()
-	unused[3] = 254
-	h.wantRefused(t, laptop, netip.AddrFrom4(unused))
+	last := h.address(t, laptop, "last.foreign.example", families[0]) // the questions before are dealt with, too
+	next := last.Next()
+	h.wantRefused(t, laptop, next)
 	for _, f := range families {
-		h.wantPath(t, laptop, h.address(t, laptop, "n1.foreign.example", f), byNode)
+		h.wantPath(t, laptop, h.address(t, laptop, "last.foreign.example", f), byNode)
 	}
 
-	until(t, patience, "the end of the stream", func() bool { return len(v.blocks()) == 0 })
-	h.wantRefused(t, laptop, netip.AddrFrom4(unused))
+	block := netip.PrefixFrom(next, 24).Masked().Addr()
+	until(t, patience, "the end of the stream", func() bool { return !slices.Contains(v.blocks(), block) })
+	h.wantRefused(t, laptop, next)
+	if got := h.address(t, laptop, "afterwards.foreign.example", families[0]); got != next {
+		t.Errorf("the next name has %s, want %s", got, next)
+	}
 	for _, f := range families {
-		h.wantPath(t, laptop, h.address(t, laptop, "n1.foreign.example", f), byNode)
-		h.wantPath(t, laptop, h.address(t, laptop, "afterwards.foreign.example", f), byNode)
+		for _, name := range []string{"last.foreign.example", "afterwards.foreign.example"} {
+			h.wantPath(t, laptop, h.address(t, laptop, name, f), byNode)
+		}
 	}
 }
