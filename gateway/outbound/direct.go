@@ -10,14 +10,14 @@ import (
 type Direct struct {
 	sockets  sockets
 	resolver Resolver
-	idle     idle
+	idle     *idle
 }
 
 // NewDirect returns the way out by the machine's own routes. Its sockets carry
 // mark (SO_MARK, which needs CAP_NET_ADMIN; 0 sets none), and names are resolved
 // by r.
 func NewDirect(mark uint32, r Resolver) *Direct {
-	return &Direct{sockets: sockets{mark: mark}, resolver: r}
+	return &Direct{sockets: sockets{mark: mark}, resolver: r, idle: newIdle()}
 }
 
 // Interface reaches peers through one network device.
@@ -26,7 +26,7 @@ type Interface struct{ Direct }
 // NewInterface returns the way out by device, which need not exist yet. The rest
 // is as for NewDirect.
 func NewInterface(device string, mark uint32, r Resolver) *Interface {
-	return &Interface{Direct{sockets: sockets{mark: mark, device: device}, resolver: r}}
+	return &Interface{Direct{sockets: sockets{mark: mark, device: device}, resolver: r, idle: newIdle()}}
 }
 
 // DialTCP connects to an address, or to the first address of a host to answer.

@@ -21,12 +21,26 @@ type Lent = interface {
 	GiveBack()
 }
 
-// maxIdle is how many sockets of a family wait for a next question. A burst makes
-// more, which are closed after their answers: each takes a descriptor.
-const maxIdle = 16
+// maxIdle is how many sockets of a family wait for a next question, if that is
+// less than one in idleShare of the descriptors that this process may have. More
+// are closed after their answers. To ask a hundred names at once, as the load of a
+// page does, costs a third more with 16 of them.
+const (
+	maxIdle   = 128
+	idleShare = 32
+)
 
 // idle are sockets that were given back, by family.
 type idle struct{ v4, v6 shelf }
+
+func newIdle() *idle {
+	var files unix.Rlimit
+	most := 1
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
+		most = int(min(files.Cur/idleShare, maxIdle))
+	}
+	return &idle{shelf{most: most}, shelf{most: most}}
+}
 
 // of gives the shelf for a peer; nil: there is none for peers of one link.
 func (i *idle) of(to netip.Addr) *shelf {
@@ -41,6 +55,8 @@ func (i *idle) of(to netip.Addr) *shelf {
 
 // shelf keeps sockets that nobody has; the last given back is the first lent.
 type shelf struct {
+	most int
+
 	mu      sync.Mutex // guards sockets
 	sockets []*lent
 }
@@ -62,7 +78,7 @@ func (s *shelf) take() *lent {
 func (s *shelf) put(l *lent) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sockets) == maxIdle {
+	if len(s.sockets) >= s.most {
 		return false
 	}
 	s.sockets = append(s.sockets, l)

@@ -64,7 +64,7 @@ func TestWhatIsGivenBackIsLentAgain(t *testing.T) {
 func TestOfABurstOnlyAFewSocketsAreKept(t *testing.T) {
 	d, at := NewDirect(0, nil), echoes(t, "127.0.0.1", 0)
 	var burst []*lent
-	for range maxIdle + 5 {
+	for range d.idle.v4.most + 5 {
 		burst = append(burst, lend(t, d, at))
 	}
 	open := 0
@@ -74,8 +74,8 @@ func TestOfABurstOnlyAFewSocketsAreKept(t *testing.T) {
 			open++
 		}
 	}
-	if open != maxIdle {
-		t.Errorf("%d sockets are open, want %d", open, maxIdle)
+	if want := d.idle.v4.most; open != want {
+		t.Errorf("%d sockets are open, want %d", open, want)
 	}
 }
 
