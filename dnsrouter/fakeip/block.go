@@ -60,6 +60,8 @@ func (p *Pool) Unreserve() (blocks, used []Slot) {
 // Known gives all that the kernel must know when its table is made anew: blocks
 // whose slots all have names or are reserved, and the others that have.
 func (p *Pool) Known() (blocks, single []Slot) {
+	p.adding.Lock() // so that no slot was taken for a name that does not have it yet
+	defer p.adding.Unlock()
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	for first := Slot(0); first < p.names.next; first += BlockSlots {
