@@ -54,7 +54,7 @@ func (f *flooded) during(t *testing.T, long time.Duration, flood func(ctx contex
 func (f *flooded) released(t *testing.T, descriptors int) {
 	t.Helper()
 	until(t, patience, "the end of all flows", func() bool { return f.status(t).Flows.TCP == 0 })
-	const kept = 4 + 2*16 // upstream connections, the one that asks for the status, and sockets of both families for further questions
+	const kept = 4 + 2*128 // upstream connections, the one that asks for the status, and sockets of both families for further questions
 	until(t, patience, "the release of all descriptors", func() bool { return f.descriptors(t) <= descriptors+kept })
 }
 
