@@ -26,6 +26,7 @@ type kept struct {
 	datagrams bool        // messages need no length, and may get lost
 	pad       bool        // the connection is encrypted
 	mix       func() bool // random letter case; nil: no
+	bare      func() bool // without EDNS; nil: no
 
 	mu      sync.Mutex // guards the fields below
 	line    *line      // nil: none is open

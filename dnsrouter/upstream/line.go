@@ -107,6 +107,9 @@ func (l *line) enter(q Question) (*waiter, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
+	if l.kept.bare != nil && l.kept.bare() {
+		query = wire.WithoutEDNS(query)
+	}
 	w.query = query
 	l.waiting[id] = w
 	return w, l.heard, nil

@@ -28,6 +28,9 @@ var (
 	errForged    = errors.New("more than 10 wrong answers")
 )
 
+// errEDNS makes it be asked without EDNS, as an old one in a modem has to be.
+var errEDNS = errors.New("server does not know EDNS")
+
 // resendAfter is how long to wait before a datagram that was sent again n times
 // is sent once more: networks lose some. It is the same datagram to the same
 // socket, so that a late answer counts and a forger gains nothing.
@@ -40,10 +43,12 @@ type plain struct {
 	shared *kept // where sockets are dear, one for all; else nil
 	tcp    *kept
 	missed atomic.Int32 // answers in changed letter case
+	bare   atomic.Bool  // the server does not know EDNS
 }
 
 func newPlain(t *target) *plain {
 	p := &plain{target: t, tcp: newKept(t, t.dialTCP)}
+	p.tcp.bare = p.bare.Load
 	if t.env.keepUDP {
 		p.shared = newKept(t, func(ctx context.Context) (net.Conn, error) {
 			conn, err := t.dialUDP(ctx)
@@ -52,7 +57,7 @@ func newPlain(t *target) *plain {
 			}
 			return t.env.keep(conn), nil
 		})
-		p.shared.datagrams, p.shared.mix = true, p.mix
+		p.shared.datagrams, p.shared.mix, p.shared.bare = true, p.mix, p.bare.Load
 	}
 	return p
 }
@@ -64,6 +69,11 @@ func (p *plain) mix() bool { return p.missed.Load() < caseMisses }
 func (p *plain) ask(ctx context.Context, q Question) ([]byte, error) {
 	until := time.Now().Add(totalTime)
 	answer, err := p.overUDP(ctx, q, until)
+	if errors.Is(err, errEDNS) {
+		p.bare.Store(true)
+		answer, err = p.overUDP(ctx, q, until)
+		p.bare.Store(err == nil && useful(answer)) // else it is not EDNS that it does not like
+	}
 	if errors.Is(err, wire.ErrCase) {
 		p.missed.Add(1)
 	}
@@ -88,6 +98,9 @@ func (p *plain) overUDP(ctx context.Context, q Question, until time.Time) ([]byt
 	query, err := newQuery(q, randomID(), false, mix)
 	if err != nil {
 		return nil, err
+	}
+	if p.bare.Load() {
+		query = wire.WithoutEDNS(query)
 	}
 	conn, err := p.target.lendUDP(ctx)
 	if err != nil {
@@ -163,15 +176,24 @@ func (s *socket) answer() ([]byte, error) {
 // settles tells whether a message that was judged so ends the wait: it has the
 // right id and question, whether it can be used or not.
 func settles(err error) bool {
-	return err == nil || errors.Is(err, errTruncated) || errors.Is(err, errInPart) || errors.Is(err, wire.ErrCase)
+	return err == nil || errors.Is(err, errTruncated) || errors.Is(err, errEDNS) || errors.Is(err, errInPart) || errors.Is(err, wire.ErrCase)
 }
 
-// accept judges a datagram: nil, errTruncated, or an error of wire.Validate. One
+// useful tells whether a server has answered, be it that there is no such name.
+func useful(answer []byte) bool {
+	rcode := wire.Rcode(answer)
+	return rcode == wire.RcodeSuccess || rcode == wire.RcodeNXDomain
+}
+
+// accept judges a datagram: nil, errTruncated, errEDNS, or an error of wire.Validate. One
 // over the size that we offered is as good as truncated, and gets the flag: it
 // came in fragments, which can be forged.
 func accept(msg, query []byte, exactCase bool) error {
 	if len(msg) > wire.MaxUDP {
 		wire.SetTruncated(msg)
+	}
+	if wire.RefusesEDNS(msg, query) {
+		return errEDNS
 	}
 	err := wire.Validate(msg, query, exactCase)
 	if err == nil && wire.IsTruncated(msg) {

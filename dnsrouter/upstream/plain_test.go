@@ -7,12 +7,14 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/dnsrouter/wire"
 	"github.com/miekg/dns"
 )
 
@@ -266,4 +268,47 @@ func TestAFloodOnASharedAssociationEndsInTCP(t *testing.T) {
 	}, answers(right))
 	u := open(t, &way{}, Options{KeepUDP: true}, udp(addr))
 	wantAddress(t, u, "www.example.com", right)
+}
+
+func TestAServerWithoutEDNSIsAskedWithoutIt(t *testing.T) {
+	for name, refuse := range map[string]func(asked) []byte{
+		"FORMERR":                    func(a asked) []byte { return a.refusal(dns.RcodeFormatError) },
+		"NOTIMP":                     func(a asked) []byte { return a.refusal(dns.RcodeNotImplemented) },
+		"FORMERR without a question": func(a asked) []byte { return append(a.refusal(dns.RcodeFormatError)[:4:4], make([]byte, 8)...) },
+	} {
+		for _, keep := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, one socket for all: %v", name, keep), func(t *testing.T) {
+				addr, seen := serveUDP(t, func(a asked) [][]byte {
+					if a.msg.IsEdns0() != nil {
+						return [][]byte{refuse(a)}
+					}
+					return [][]byte{a.reply(right, nil)}
+				})
+				u := open(t, &way{}, Options{KeepUDP: keep}, udp(addr))
+				wantAddress(t, u, "www.example.com", right)
+				wantAddress(t, u, "www.example.org", right)
+				if got := len(seen.all()); got != 3 {
+					t.Errorf("the server saw %d questions, want 3: it does not know EDNS, and that is known for the second", got)
+				}
+			})
+		}
+	}
+}
+
+func TestAServerThatRefusesAQuestionIsAskedTheNextWithEDNS(t *testing.T) {
+	addr, seen := serveUDP(t, func(a asked) [][]byte { return [][]byte{a.refusal(dns.RcodeFormatError)} })
+	u := open(t, &way{}, Options{}, udp(addr))
+	for _, name := range []string{"one.example", "two.example"} {
+		answer, err := u.Exchange(within(t, 5*time.Second), question(name))
+		if err != nil || wire.Rcode(answer) != wire.RcodeFormat {
+			t.Errorf("%s: %v, want FORMERR", name, err)
+		}
+	}
+	var edns []bool
+	for _, a := range seen.all() {
+		edns = append(edns, a.msg.IsEdns0() != nil)
+	}
+	if want := []bool{true, false, true, false}; !slices.Equal(edns, want) {
+		t.Errorf("asked with EDNS %v, want %v", edns, want)
+	}
 }

@@ -49,6 +49,15 @@ func (a asked) reply(addr netip.Addr, change func(*dns.Msg)) []byte {
 // handler answers a question with any number of messages, none for silence.
 type handler func(asked) [][]byte
 
+// refusal is the answer of a server that does not like the question.
+func (a asked) refusal(rcode int) []byte {
+	raw, err := new(dns.Msg).SetRcode(a.msg, rcode).Pack()
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
 func answers(addr netip.Addr) handler {
 	return func(a asked) [][]byte { return [][]byte{a.reply(addr, nil)} }
 }

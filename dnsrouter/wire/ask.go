@@ -13,6 +13,10 @@ type Ask struct {
 	Pad         bool   // pad to a multiple of 128 octets; for encrypted transports
 }
 
+// optLen is the length in octets of an OPT record without options (RFC 6891
+// section 6.1.2).
+const optLen = 11
+
 // AppendQuery appends a query for a name in presentation form. Its options are
 // ours alone: nothing of a client's packet is in it. RD and AD are always set:
 // AD asks for the upstream's opinion (RFC 6840 section 5.7), which a reply shows
@@ -49,6 +53,23 @@ func pad(dst []byte, base int) []byte {
 		dst = append(dst, 0)
 	}
 	return dst
+}
+
+// WithoutEDNS takes the OPT record out of a query of AppendQuery's that is not
+// padded, in place.
+func WithoutEDNS(query []byte) []byte {
+	put16(query, atAR, 0)
+	return query[:len(query)-optLen]
+}
+
+// RefusesEDNS tells whether a message is what servers that do not know EDNS say to
+// a query with an OPT record (RFC 6891 section 7): FORMERR or NOTIMP without one,
+// some by nothing but a header.
+func RefusesEDNS(msg, query []byte) bool {
+	if len(msg) < HeaderLen || msg[2]&bitQR == 0 || get16(msg, 0) != get16(query, 0) || get16(query, atAR) == 0 || get16(msg, atAR) != 0 {
+		return false
+	}
+	return Rcode(msg) == RcodeFormat || Rcode(msg) == RcodeNotImpl
 }
 
 // MixCase sets the case of each letter in the question of a query by the bits

@@ -327,6 +327,18 @@ func TestAQueryForAnUpstreamIsReadByOthers(t *testing.T) {
 	}
 }
 
+func TestAQueryWithoutEDNSIsTheSameBesides(t *testing.T) {
+	b, err := wire.AppendQuery(nil, "www.example.com", wire.Ask{ID: 7, Type: wire.TypeAAAA, Class: wire.ClassIN, CD: true, Size: 1232})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := unpacked(t, b)
+	want.Extra = nil
+	if got := unpacked(t, wire.WithoutEDNS(b)); got.String() != want.String() {
+		t.Errorf("query is %v\nwant %v", got, want)
+	}
+}
+
 func TestMixedCaseIsTheSameName(t *testing.T) {
 	b, err := wire.AppendQuery(nil, "www.example-1.com", wire.Ask{Type: wire.TypeA, Class: wire.ClassIN})
 	if err != nil {
