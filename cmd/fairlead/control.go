@@ -122,8 +122,11 @@ func ask(path, word string, result any) error { return askAt(placesOf(path).cont
 // askAt says one word to the daemon that serves a control socket.
 func askAt(control, word string, result any) error {
 	c, err := net.DialTimeout("unix", control, askTime)
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("asking the fairlead that runs: %w; ask as root", err)
+	}
 	if err != nil {
-		return fmt.Errorf("%w (control socket %s)", errNotRunning, control)
+		return fmt.Errorf("%w (nobody serves %s): start it, or give its own by -c", errNotRunning, control)
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(askTime))

@@ -138,7 +138,7 @@ func (d *daemon) listen(ctx context.Context, _ *config.Config) (err error) {
 	}
 	for _, host := range loopbacks() {
 		if err := d.listeners.open(ctx, host); err != nil {
-			return err
+			return fmt.Errorf("opening ports %d and %d of %s, which no other program may have: %w", nft.GatewayPort, nft.DNSPort, host, err)
 		}
 	}
 	return nil

@@ -86,8 +86,8 @@ func TestAStartThatFailsLeavesWhatIsClosedClosed(t *testing.T) {
 	ok(t, err)
 	h.listen(t, h.Router, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), nft.DNSPort), hangUp)
 	h.configure(h.ConfigText(lab.Config{Default: "node", OnFailure: "closed"}))
-	if _, errs, code := h.command("run"); code != 1 || !strings.Contains(errs, "starting: ") {
-		t.Fatalf("run exits %d and says %q, want it to fail", code, errs)
+	if _, errs, code := h.command("run"); code != 1 || !strings.Contains(errs, "7853 of 127.0.0.1, which no other program may have") {
+		t.Fatalf("run exits %d and says %q, want it to fail for the port that somebody has", code, errs)
 	}
 	if h.reaches("laptop", h.web()) {
 		t.Error("a client reaches the web, want a refusal")
