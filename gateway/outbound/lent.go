@@ -163,15 +163,20 @@ func (l *lent) outcome(what string, err error) (int, error) {
 	return 0, &net.OpError{Op: what, Net: "udp", Addr: l.RemoteAddr(), Err: err}
 }
 
-// LocalAddr asks the kernel.
+// LocalAddr asks the kernel, by a raw call as well: `leak_monitor` wants to know it
+// of each question.
 func (l *lent) LocalAddr() net.Addr {
 	var at netip.AddrPort
 	l.raw.Control(func(fd uintptr) {
-		switch sa, _ := unix.Getsockname(int(fd)); sa := sa.(type) {
-		case *unix.SockaddrInet4:
-			at = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-		case *unix.SockaddrInet6:
-			at = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
+		var sa unix.RawSockaddrInet6 // has room for one of IPv4
+		size := uint32(unsafe.Sizeof(sa))
+		unix.RawSyscall(unix.SYS_GETSOCKNAME, fd, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+		switch sa.Family {
+		case unix.AF_INET:
+			sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
+			at = netip.AddrPortFrom(netip.AddrFrom4(sa4.Addr), htons(sa4.Port))
+		case unix.AF_INET6:
+			at = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), htons(sa.Port))
 		}
 	})
 	return net.UDPAddrFromAddrPort(at)
@@ -261,7 +266,7 @@ func connect(fd uintptr, sa unsafe.Pointer, size uintptr) error {
 	return nil
 }
 
-// htons writes a port as it lies in memory in network order.
+// htons writes a port as it lies in memory in network order, and reads it.
 func htons(p uint16) (in uint16) {
 	b := (*[2]byte)(unsafe.Pointer(&in))
 	b[0], b[1] = byte(p>>8), byte(p)
