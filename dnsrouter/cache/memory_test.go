@@ -33,14 +33,19 @@ func TestTheCacheKeepsToItsBytes(t *testing.T) {
 }
 
 func TestTenThousandTypicalAnswersFitTwoMegabytes(t *testing.T) {
-	before := heap()
 	now := time.Now()
-	c := New(2 << 20)
-	for i := range 10000 {
-		msg, at := response(120+i%31, 300, 300)
-		c.Put(key(fmt.Sprintf("www.example%07d.com", i)), msg, at, time.Hour, 0, now)
-	}
-	if grown := heap() - before; grown > 2<<20+4096 {
+	var c *Cache
+	grown := smallest(5, func() int {
+		c = nil
+		before := heap()
+		c = New(2 << 20)
+		for i := range 10000 {
+			msg, at := response(120+i%31, 300, 300)
+			c.Put(key(fmt.Sprintf("www.example%07d.com", i)), msg, at, time.Hour, 0, now)
+		}
+		return heap() - before
+	})
+	if grown > 2<<20+4096 {
 		t.Errorf("the heap grew by %d bytes, want 2 MB at most", grown)
 	}
 	lost := 0
@@ -54,8 +59,20 @@ func TestTenThousandTypicalAnswersFitTwoMegabytes(t *testing.T) {
 	}
 }
 
+// smallest is the least of what measure says, because the runtime allocates on
+// the same heap whenever it likes: a thread that it starts takes some kilobytes.
+func smallest(times int, measure func() int) int {
+	least := measure()
+	for range times - 1 {
+		least = min(least, measure())
+	}
+	return least
+}
+
+// heap is what lives, in bytes.
 func heap() int {
 	runtime.GC()
+	runtime.GC() // what the first one only finds, the second gives back
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
