@@ -118,6 +118,25 @@ func TestAStopRestoresEverything(t *testing.T) {
 	}
 }
 
+// procd sends both where a change of the configuration needs a restart.
+func TestAReloadThatComesDuringAStopDoesNotInterruptIt(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	before := h.snapshot(t)
+	h.configure(h.ConfigText(lab.Config{}))
+	h.start()
+	h.use(t)
+	ok(t, h.daemon.Signal(syscall.SIGTERM))
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for h.daemon.Signal(syscall.SIGHUP) == nil {
+		<-again.C
+	}
+	if code, err := h.daemon.Wait(h.ctx()); code != 0 || err != nil {
+		t.Errorf("fairlead exits with %d (%v), want 0", code, err)
+	}
+	wantRestored(t, before, h.snapshot(t))
+}
+
 func TestADirectFlowLivesOnAfterAStop(t *testing.T) {
 	h := newHome(t, lab.Options{}, lab.Config{})
 	laptop := h.Clients["laptop"]

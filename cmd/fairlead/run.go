@@ -225,9 +225,9 @@ func every(ctx context.Context, period time.Duration, do func()) error {
 	}
 }
 
-// watchSignals reloads on SIGHUP.
+// watchSignals reloads on SIGHUP. Once ctx has ended the signal stays caught: one
+// that comes while everything is taken back would end the process in the midst.
 func (d *daemon) watchSignals(ctx context.Context) error {
-	defer signal.Stop(d.hup)
 	for {
 		select {
 		case <-ctx.Done():
