@@ -286,6 +286,7 @@ func (d *daemon) adopt(cfg *config.Config) error {
 	d.gen, d.home = next, home
 	d.recordPolicy(cfg)
 	d.pool.SetKeep(fakeKeep(cfg))
+	d.names.SetDomain(cfg.DNS.LocalDomain)
 	d.level.Set(cfg.LogLevel)
 	old.close()
 	return nil

@@ -40,8 +40,8 @@ func DefaultPaths() Paths {
 // Book answers by what the files said when they were read last.
 type Book struct {
 	paths   Paths
-	domain  string
 	log     *slog.Logger
+	domain  atomic.Pointer[string]
 	entries atomic.Pointer[entries]
 }
 
@@ -56,9 +56,17 @@ type Lease struct {
 // NewBook reads the files once. Names without a dot are also known within
 // domain, which may be empty, unless Paths.DHCP names another.
 func NewBook(paths Paths, domain string, log *slog.Logger) *Book {
-	b := &Book{paths: paths, domain: domain, log: log}
+	b := &Book{paths: paths, log: log}
+	b.domain.Store(&domain)
 	b.entries.Store(b.read())
 	return b
+}
+
+// SetDomain gives the names another domain, as NewBook did.
+func (b *Book) SetDomain(domain string) {
+	if old := b.domain.Swap(&domain); *old != domain {
+		b.entries.Store(b.read())
+	}
 }
 
 // Hostname is the name that a device told with its lease, empty if none.
@@ -109,7 +117,7 @@ func (b *Book) Serve(ctx context.Context, changed func()) error {
 			return nil
 		case <-t.C:
 		}
-		if e := b.entries.Load(); stampOf(b.sources(e.config)) != e.stamp {
+		if e := b.entries.Load(); b.stampOf(b.sources(e.config)) != e.stamp {
 			b.entries.Store(b.read())
 			changed()
 		}
@@ -118,7 +126,7 @@ func (b *Book) Serve(ctx context.Context, changed func()) error {
 
 // entries are what one reading of all files gave. It is never changed.
 type entries struct {
-	stamp  string // of the files that it was read from
+	stamp  string // of the domain and the files that it was read from
 	config config
 	rules  dnsrouter.LocalRules
 
@@ -149,7 +157,7 @@ func (b *Book) read() *entries {
 	c := b.readConfig()
 	from := b.sources(c)
 	e := newEntries(c)
-	e.stamp = stampOf(from)
+	e.stamp = b.stampOf(from)
 	e.addConfig()
 	for _, path := range from.hosts {
 		b.eachLine(path, e.addHosts)

@@ -30,7 +30,7 @@ type config struct{ dhcp.Config }
 func (b *Book) readConfig() config {
 	c, err := dhcp.Read(b.paths.DHCP)
 	if err != nil || c.Instances == 0 {
-		c.Domain, c.ExpandHosts = b.domain, true
+		c.Domain, c.ExpandHosts = *b.domain.Load(), true
 	}
 	return config{c}
 }
@@ -106,9 +106,11 @@ func expand(paths []string) (files []string) {
 	return files
 }
 
-// stampOf changes whenever a file is written, replaced, added or removed.
-func stampOf(from sources) string {
+// stampOf changes whenever a file is written, replaced, added or removed, and with
+// the domain.
+func (b *Book) stampOf(from sources) string {
 	var s strings.Builder
+	s.WriteString(*b.domain.Load() + "\n")
 	for _, path := range slices.Concat([]string{from.dhcp}, from.leases, from.hosts, from.guests) {
 		s.WriteString(path + " " + uci.Stamp(path) + "\n")
 	}
