@@ -62,12 +62,8 @@ func NewBook(paths Paths, domain string, log *slog.Logger) *Book {
 	return b
 }
 
-// SetDomain gives the names another domain, as NewBook did.
-func (b *Book) SetDomain(domain string) {
-	if old := b.domain.Swap(&domain); *old != domain {
-		b.entries.Store(b.read())
-	}
-}
+// SetDomain gives names without a dot another domain, as soon as Serve sees it.
+func (b *Book) SetDomain(domain string) { b.domain.Store(&domain) }
 
 // Hostname is the name that a device told with its lease, empty if none.
 func (b *Book) Hostname(mac policy.MAC, addr netip.Addr) string {
@@ -106,7 +102,7 @@ func (b *Book) Leases() []Lease { return b.entries.Load().leases }
 // Hostnames lists the host names that devices told.
 func (b *Book) Hostnames() []string { return slices.Sorted(maps.Keys(b.entries.Load().macs)) }
 
-// Serve reads the files again when they change, until ctx ends, and calls
+// Serve reads the files again when they or the domain change, until ctx ends, and calls
 // changed after each reading.
 func (b *Book) Serve(ctx context.Context, changed func()) error {
 	t := time.NewTicker(checkEvery)

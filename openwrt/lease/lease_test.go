@@ -118,20 +118,6 @@ func TestTheDevicesOfOdhcpdAreKnownByBothGenerationsOfItsFiles(t *testing.T) {
 	}
 }
 
-func TestNamesFollowTheirDomain(t *testing.T) {
-	b, _ := bookOf(t, "1700000000 02:00:00:00:00:02 192.168.77.12 tv *\n", "")
-	b.SetDomain("home")
-	if _, ok := b.Host("tv.home"); !ok {
-		t.Error("tv.home is not known, want the lease's name in the new domain")
-	}
-	if _, ok := b.Host("tv.lan"); ok {
-		t.Error("tv.lan is still known, want no name in the old domain")
-	}
-	if got, _ := b.NameOf(netip.MustParseAddr("192.168.77.12")); got != "tv.home" {
-		t.Errorf("NameOf = %q, want tv.home", got)
-	}
-}
-
 func TestTooManyNamesAreNotRead(t *testing.T) {
 	var hosts strings.Builder
 	for i := range maxNames {
@@ -192,6 +178,14 @@ func TestAChangedFileIsReadAgain(t *testing.T) {
 	<-changed
 	if _, ok := b.Host("tv.lan"); !ok {
 		t.Error("Host(tv.lan) is unknown after the lease file changed")
+	}
+	b.SetDomain("home")
+	<-changed
+	if _, ok := b.Host("tv.home"); !ok {
+		t.Error("Host(tv.home) is unknown after the domain changed")
+	}
+	if _, ok := b.Host("tv.lan"); ok {
+		t.Error("Host(tv.lan) is known after the domain changed")
 	}
 	cancel()
 	<-done
