@@ -216,3 +216,32 @@ func TestWithoutSniffingRealAddressesGoTheWayOfTheirNames(t *testing.T) {
 		h.wantPath(t, tv, h.address(t, tv, "www.domestic.example", f), byKernel)
 	})
 }
+
+// Nor is it otherwise with the few real addresses that others are given.
+func TestWithoutSniffingNamesThatAreNeverFakedGoTheirWay(t *testing.T) {
+	h := newHome(t, lab.Options{}, lab.Config{
+		Main: []string{"option sniff '0'"}, DNS: []string{"list realip 'www.foreign.example'"},
+	})
+	laptop := h.Clients["laptop"]
+	eachFamily(t, func(t *testing.T, f family) {
+		addr := h.address(t, laptop, "www.foreign.example", f)
+		if want := f.of(h.At.Foreign); addr != want {
+			t.Fatalf("the laptop is answered %s, want the real %s", addr, want)
+		}
+		h.wantPath(t, laptop, addr, byNode)
+		h.wantPath(t, laptop, h.address(t, laptop, "www.domestic.example", f), byKernel)
+	})
+}
+
+func TestWithoutSniffingTheRoutersOwnFlowsGoTheWayOfTheirNames(t *testing.T) {
+	h := newHome(t, lab.Options{}, lab.Config{Main: []string{"option sniff '0'", "option router '1'"}})
+	router := &lab.Client{Name: "router", NS: h.Router, Addr4: h.At.RouterWAN.V4, Addr6: h.At.RouterWAN.V6}
+	answer, err := router.Lookup(h.ctx(), h.At.ISP.V4, "www.foreign.example", lab.TypeA, "udp")
+	ok(t, err)
+	if len(answer.Addrs) != 1 || answer.Addrs[0] != h.At.Foreign.V4 {
+		t.Fatalf("the router is answered %v, want %s", answer.Addrs, h.At.Foreign.V4)
+	}
+	if got, want := h.seenFrom(t, router, h.At.Foreign.V4, "www.foreign.example"), h.At.Node.V4; got != want {
+		t.Errorf("the server of a foreign name saw %s, want the node's %s", got, want)
+	}
+}

@@ -96,10 +96,6 @@ func (p *Policy) decided(c Client, addr netip.Addr) (Verdict, bool) {
 	if !slices.ContainsFunc(p.rules, func(r rule) bool { return r.matchClient(c) == yes && r.hasAddr(addr) }) {
 		return Verdict{}, false
 	}
-	u := everything &^ AddrUnknown
-	if !p.sniff {
-		u &^= HostUnknown
-	}
-	ways := p.Judge(Flow{Client: c, Addr: addr}, u)
+	ways := p.Judge(Flow{Client: c, Addr: addr}, p.unknown(c)&^AddrUnknown)
 	return ways.First, !ways.Open && !ways.NeedsAddr
 }

@@ -79,7 +79,8 @@ func TestAddressRulesDecideWhereNoNameCould(t *testing.T) {
 	}
 }
 
-// Whatever Addrs says of an address must be what Decide says of every flow to it.
+// Whatever Addrs says of an address must be what Decide says of every flow to it,
+// whose name may be known by sniffing, or from DNS if that gave a real address.
 func TestWhatAddrsSaysHoldsForEveryFlow(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 11))
 	name, _ := ParsePattern("a.example")
@@ -89,6 +90,7 @@ func TestWhatAddrsSaysHoldsForEveryFlow(t *testing.T) {
 	outbounds := []string{"direct", "reject", "node"}
 	for range 2000 {
 		c := Config{Default: "direct", Sniff: rng.IntN(4) > 0, Outbounds: []Outbound{{Name: "node", Kind: Node}}, RemoteUpstream: "r"}
+		c.Mode = Mode(rng.IntN(2))
 		for range 1 + rng.IntN(6) {
 			r := Rule{Outbound: outbounds[rng.IntN(3)]}
 			for range rng.IntN(4) {
@@ -106,7 +108,7 @@ func TestWhatAddrsSaysHoldsForEveryFlow(t *testing.T) {
 		for prefix, v := range p.Addrs(0) {
 			for _, addr := range []netip.Addr{prefix.Addr(), lastOf(prefix)} {
 				hosts := []string{"", "b.example"}
-				if c.Sniff {
+				if c.Sniff || c.Mode == RealIP {
 					hosts = append(hosts, "a.example")
 				}
 				for _, host := range hosts {

@@ -40,6 +40,7 @@ type section struct {
 	Section
 	addrs ranges
 	rest  Verdict // of what no rule matches
+	told  bool    // see findTold
 }
 
 func (s *section) match(d Device) bool {

@@ -37,6 +37,7 @@ type Config struct {
 	Clients        []Section  // in order: the first that matches is the client's
 	Rules          []Rule     // in order: the first that matches decides
 	RealIP         []Pattern  // names answered with real addresses in every mode
+	Router         bool       // flows of the router itself are client 0's, though it is given real addresses only
 	Outbounds      []Outbound // all that are declared; direct and reject exist without
 	LocalUpstream  string     // asked for names that leave directly
 	RemoteUpstream string     // asked for names that leave any other way, unless their outbound says otherwise

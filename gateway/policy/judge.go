@@ -15,7 +15,7 @@ const (
 	ProtocolUnknown
 )
 
-// everything is what is unknown of a flow that has not begun.
+// everything is what can be unknown of a flow that has not begun.
 const everything = HostUnknown | AddrUnknown | PortUnknown | ProtoUnknown | ProtocolUnknown
 
 // Ways are all ways that are still possible for a flow which is not known
@@ -120,12 +120,5 @@ func (p *Policy) Answered(c Client, host string, addr netip.Addr, resolved ...ne
 }
 
 // AnyName gives the ways that are possible for a flow of the client of which
-// nothing is known. Without sniffing it is known that its name stays unknown,
-// unless the client is given real addresses, of which DNS told the names.
-func (p *Policy) AnyName(c Client) Ways {
-	u := everything
-	if !p.sniff && p.Mode(c) != RealIP {
-		u &^= HostUnknown
-	}
-	return p.Judge(Flow{Client: c}, u)
-}
+// nothing is known.
+func (p *Policy) AnyName(c Client) Ways { return p.Judge(Flow{Client: c}, p.unknown(c)) }

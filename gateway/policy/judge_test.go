@@ -132,6 +132,55 @@ func TestAFlowWithoutANameStaysInTheKernelIfNoNameCouldChangeItsWay(t *testing.T
 	}
 }
 
+// Without sniffing, real addresses that are given to a client in mode fakeip are
+// told to be of names that count.
+func TestANameThatIsNeverFakedKeepsFlowsFromTheKernelOnlyIfItMayLeaveElsewhere(t *testing.T) {
+	all := policy.Rule{Name: "all", Outbound: "direct"}
+	to := func(outbound string, names ...string) policy.Rule {
+		return policy.Rule{Name: outbound, Domains: patterns(t, names...), Outbound: outbound}
+	}
+	resolved := policy.Rule{Name: "resolved", Prefixes: prefixes("203.0.113.0/24"), Resolve: true, Outbound: "direct"}
+	for _, tt := range []struct {
+		sentence string
+		real     string
+		rules    []policy.Rule
+		want     bool
+	}{
+		{"no rule is for it", "a.example", []policy.Rule{to("node", "b.example", "full:example")}, true},
+		{"it leaves by a node", "a.example", []policy.Rule{to("node", "a.example")}, false},
+		{"what is above it does", "a.example", []policy.Rule{to("node", "example")}, false},
+		{"something below it does", "a.example", []policy.Rule{to("node", "full:www.a.example")}, false},
+		{"it has nothing below it", "full:a.example", []policy.Rule{to("node", "www.a.example")}, true},
+		{"a keyword may be in it", "a.example", []policy.Rule{to("node", "keyword:video")}, false},
+		{"it is itself a keyword", "keyword:video", []policy.Rule{to("node", "a.example")}, false},
+		{"it is rejected", "a.example", []policy.Rule{to("reject", "a.example")}, false},
+		{"an earlier rule has it leave directly", "a.example", []policy.Rule{to("direct", "example"), to("node", "a.example")}, true},
+		{"an earlier rule has a part of it leave directly", "a.example", []policy.Rule{to("direct", "full:a.example"), to("node", "a.example")}, false},
+		{"an earlier rule has everything leave directly", "a.example", []policy.Rule{all, to("node", "a.example")}, true},
+		{"its addresses are compared, for nothing", "a.example", []policy.Rule{resolved}, true},
+		{"only another client's leaves by a node", "a.example", []policy.Rule{{Clients: []string{"tv"}, Domains: patterns(t, "a.example"), Outbound: "node"}}, true},
+	} {
+		t.Run(tt.sentence, func(t *testing.T) {
+			c := rules(tt.rules...)
+			c.Sniff, c.RealIP, c.Clients = false, patterns(t, tt.real), []policy.Section{{Name: "tv"}}
+			if got := policy.New(c).AnyName(0).AllDirect; got != tt.want {
+				t.Errorf("AnyName(0).AllDirect = %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheRouterIsToldRealAddressesInEveryMode(t *testing.T) {
+	c := rules(policy.Rule{Name: "video", Domains: patterns(t, "video.example"), Outbound: "node"})
+	c.Sniff, c.Router, c.Clients = false, true, []policy.Section{{Name: "tv"}}
+	p := policy.New(c)
+	for client, want := range []bool{false, true} {
+		if got := p.AnyName(policy.Client(client)).AllDirect; got != want {
+			t.Errorf("AnyName(%d).AllDirect = %t, want %t", client, got, want)
+		}
+	}
+}
+
 func TestNamesOfTheListHaveRealAddresses(t *testing.T) {
 	p := household(t)
 	for name, want := range map[string]bool{"msftncsi.com": true, "www.msftncsi.com": true, "example.com": false, "": false} {

@@ -384,3 +384,27 @@ func TestAnUnreachableRuleNeverDecides(t *testing.T) {
 		t.Errorf("%d rules were found unreachable, want at least 1000 for the test to mean something", found)
 	}
 }
+
+// What the kernel is left with, it is left with for every name that DNS tells.
+func TestNoNameThatIsToldLeavesAnotherWayThanTheKernelSendsItsAddress(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	left := 0
+	for range 8000 {
+		w := randomWorld(t, r)
+		w.config.Sniff, w.config.Default, w.config.RealIP = false, "direct", randomPatterns(t, r)
+		p := policy.New(w.config)
+		c := policy.Client(r.IntN(3))
+		if !p.AnyName(c).AllDirect {
+			continue
+		}
+		left++
+		for _, host := range hosts {
+			if ways := p.Name(c, host); p.RealName(host) && !ways.AllDirect {
+				t.Fatalf("all real addresses are left to the kernel, though %s of %v leaves by %+v\nrules %+v", host, w.config.RealIP, ways, w.config.Rules)
+			}
+		}
+	}
+	if left < 1000 {
+		t.Errorf("%d worlds were left to the kernel, want at least 1000 for the test to mean something", left)
+	}
+}

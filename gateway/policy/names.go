@@ -111,10 +111,21 @@ func (l *nameList) at(i int) string {
 	return l.blob[start:l.ends[i]]
 }
 
+// hasChild says whether a name below the given one is in the list.
+func (l *nameList) hasChild(name string) bool {
+	i := l.behind(name)
+	return i < len(l.ends) && under(l.at(i), name)
+}
+
+// behind is the position of the first name that is behind the given one.
+func (l *nameList) behind(name string) int {
+	return sort.Search(len(l.ends), func(i int) bool { return compareBackwards(l.at(i), name) > 0 })
+}
+
 // floor is the last name of the list that is not behind the given one; empty
 // if there is none.
 func (l *nameList) floor(name string) string {
-	i := sort.Search(len(l.ends), func(i int) bool { return compareBackwards(l.at(i), name) > 0 })
+	i := l.behind(name)
 	if i == 0 {
 		return ""
 	}

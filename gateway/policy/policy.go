@@ -27,6 +27,7 @@ func New(c Config) *Policy {
 	outbounds := outboundsOf(c.Outbounds)
 	p.compileSections(c, outbounds)
 	p.compileRules(c.Rules, outbounds)
+	p.findTold(c)
 	return p
 }
 

@@ -58,6 +58,7 @@ func (b *builder) build() *Config {
 		Clients:        clients,
 		Rules:          b.rules(b.compile(cfg.Rulesets, cfg.CacheDir)),
 		RealIP:         every(dns, "realip", policy.ParsePattern),
+		Router:         cfg.Router,
 		Outbounds:      policyOutbounds(cfg.Outbounds),
 		LocalUpstream:  local,
 		RemoteUpstream: dns.reference("remote_upstream", "upstream"),

@@ -173,6 +173,7 @@ func wantPolicy(t *testing.T) policy.Config {
 			{Name: "essentials", Domains: []policy.Pattern{pattern(t, "full:online.example")}, Outbound: "direct"},
 		},
 		RealIP:         []policy.Pattern{pattern(t, "msftncsi.com"), pattern(t, "full:online.example")},
+		Router:         true,
 		Outbounds:      []policy.Outbound{{Name: "node", Kind: policy.Node}, {Name: "wg", Kind: policy.Interface, Upstream: "remote"}},
 		LocalUpstream:  "isp",
 		RemoteUpstream: "remote",
