@@ -16,6 +16,11 @@ type HandBack interface {
 	HandBack(client, dialled netip.AddrPort) error
 	// Resend sends datagrams of the client as if it had sent them just now.
 	Resend(client, dialled netip.AddrPort, datagrams [][]byte) error
+	// Unmask gives the client itself of a flow that began when nobody diverted
+	// it: it was masqueraded then, and seems to come from this machine. The
+	// kernel forgets such a flow, which begins anew. Any other client is given
+	// as it is.
+	Unmask(client, dialled netip.AddrPort) netip.AddrPort
 }
 
 const (

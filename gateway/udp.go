@@ -106,7 +106,7 @@ func (g *Gateway) Sweep(ctx context.Context) error {
 
 // deliverRun hands datagrams to their flow, which is opened if they are the first.
 func (s *sessions) deliverRun(ctx context.Context, payloads [][]byte, client, dialled netip.AddrPort) {
-	key := udpKey{client, dialled}
+	key := s.key(client, dialled)
 	s.mu.Lock()
 	f := s.flows[key]
 	fresh := f == nil
@@ -125,6 +125,18 @@ func (s *sessions) deliverRun(ctx context.Context, payloads [][]byte, client, di
 	if fresh {
 		go f.open(ctx)
 	}
+}
+
+// key tells which flow a datagram is of. Flows that are known need no asking.
+func (s *sessions) key(client, dialled netip.AddrPort) udpKey {
+	key := udpKey{client, dialled}
+	s.mu.Lock()
+	_, known := s.flows[key]
+	s.mu.Unlock()
+	if back := s.g.cfg.HandBack; back != nil && !known {
+		key.client = back.Unmask(client, dialled)
+	}
+	return key
 }
 
 // opened counts a flow no longer as pending.

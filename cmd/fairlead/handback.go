@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/gateway"
 	"github.com/fairlead/fairlead/gateway/tproxy"
@@ -19,6 +22,8 @@ import (
 type handBack struct {
 	table *nft.Table
 	flows *route.Conntrack
+	own   *ownAddresses
+	log   *slog.Logger
 }
 
 // HandBack has the kernel carry the flow from its next datagram on.
@@ -32,6 +37,24 @@ func (h handBack) HandBack(client, dialled netip.AddrPort) error {
 // Resend sends datagrams from the client's own address, with the mark of our sockets.
 func (h handBack) Resend(client, dialled netip.AddrPort, datagrams [][]byte) error {
 	return tproxy.Resend(client, dialled, datagrams, mark.Own)
+}
+
+// Unmask finds the client of a flow that seems to come from this machine, and
+// has the kernel forget the entry by which it was masqueraded: with that entry
+// it could neither be handed back nor be told whose it is.
+func (h handBack) Unmask(client, dialled netip.AddrPort) netip.AddrPort {
+	if !h.own.has(client.Addr()) {
+		return client
+	}
+	origin, ok, err := h.flows.Origin(unix.IPPROTO_UDP, client, dialled)
+	if err == nil && ok && origin != client {
+		err = h.flows.DeleteFlow(origin, dialled)
+		client = origin
+	}
+	if err != nil {
+		h.log.Debug("looking for whom a flow is of", "err", err)
+	}
+	return client
 }
 
 // openConntrack readies the handing back of flows. Without nf_conntrack_netlink
@@ -50,5 +73,5 @@ func (d *daemon) taker() gateway.HandBack {
 	if d.flows == nil {
 		return nil
 	}
-	return handBack{d.table, d.flows}
+	return handBack{d.table, d.flows, &d.own, d.log}
 }

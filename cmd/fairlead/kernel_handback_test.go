@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -77,6 +78,32 @@ func TestADirectUDPFlowToALiteralAddressIsHandedBackToTheKernel(t *testing.T) {
 	}
 	if direct := s.Outbounds["direct"]; direct.TxBytes+direct.RxBytes != 0 {
 		t.Errorf("the daemon carried %+v directly, want nothing", direct)
+	}
+}
+
+// The kernel masqueraded it, so its datagrams are diverted with the router's own
+// address as their source.
+func TestAUDPFlowThatBeganBeforeFairleadGoesOnAsItsClients(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	tv := fmt.Sprintf("config client 'tv'\n\tlist mac '%s'\n\toption outbound 'node'\n", h.Clients["tv"].MAC)
+	h.configure(h.ConfigText(lab.Config{Clients: tv}))
+	flows := map[string]*net.UDPConn{}
+	for _, name := range []string{"laptop", "tv"} {
+		c, err := h.Clients[name].DialUDP(h.ctx(), netip.AddrPortFrom(h.At.Domestic.V4, lab.EchoPort))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		flows[name] = c
+		echoes(t, c, 2)
+	}
+	h.start()
+	for name, want := range map[string]netip.Addr{"laptop": h.At.RouterWAN.V4, "tv": h.At.Node.V4} {
+		for who := range echoes(t, flows[name], 5) {
+			if at, err := netip.ParseAddrPort(who); err != nil || at.Addr() != want {
+				t.Errorf("the server saw %s of a flow of the %s, want %s", who, name, want)
+			}
+		}
 	}
 }
 
