@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -47,6 +48,22 @@ func TestInAJailItHasItsOwnUserAndFourCapabilities(t *testing.T) {
 	}
 	if strings.Contains(r.read("/tmp/log"), "could not be recorded") || r.read("/tmp/run/fairlead/sysctl") == "" {
 		t.Error("from the jail no sysctl could be changed, and one was in the way")
+	}
+}
+
+// nxdomain is the answer to a name that does not exist (RFC 1035 section 4.1.1).
+const nxdomain = 3
+
+func TestARuleSetIsReadInTheJailWhereverItLies(t *testing.T) {
+	r := served(t, lab.Config{})
+	r.sh("uci set fairlead.list=ruleset; uci set fairlead.listed=rule; uci add_list fairlead.listed.ruleset=list; uci set fairlead.listed.outbound=reject")
+	for _, dir := range []string{"/etc/fairlead", "/root/lists"} { // neither was there when the jail was built
+		name := filepath.Base(dir) + ".example"
+		r.sh("mkdir -p " + dir + "; echo " + name + " >" + dir + "/list; uci set fairlead.list.path=" + dir + "/list; uci commit fairlead; service fairlead reload")
+		until(t, name+" is rejected", func() bool {
+			answer, err := r.Clients["laptop"].Lookup(r.ctx(), r.At.RouterLAN.V4, name, lab.TypeA, "udp")
+			return err == nil && answer.RCode == nxdomain
+		})
 	}
 }
 
