@@ -60,16 +60,6 @@ const staleTTL = 30
 // milliseconds.
 const maxAge = 24 * 24 * time.Hour
 
-// Stats counts what a Cache holds and did since New.
-type Stats struct {
-	Entries int // answers that can be found, whether or not they are too old
-	Bytes   int // that they take in the rings
-	Limit   int // bytes of the rings and indexes together
-
-	Fresh, Stale, Misses uint64 // outcomes of Get
-	Evicted              uint64 // answers that made room for others, with time left to live
-}
-
 // Cache holds answers. Its methods may be called concurrently.
 type Cache struct {
 	shards []shard // a power of two; none: nothing is kept
@@ -157,15 +147,6 @@ func (c *Cache) Peek(k Key, now time.Time) State {
 	key := k.append(buf[:0])
 	s, hash := c.find(key)
 	return s.peek(hash, key, c.millisecond(now))
-}
-
-// Stats tells how the cache stands.
-func (c *Cache) Stats() Stats {
-	var sum Stats
-	for i := range c.shards {
-		c.shards[i].addTo(&sum)
-	}
-	return sum
 }
 
 // find gives the shard of a key, and its hash there.

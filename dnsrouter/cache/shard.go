@@ -16,7 +16,6 @@ type shard struct {
 
 	index []uint32
 	count int // entries that the index leads to
-	stats Stats
 }
 
 const (
@@ -39,19 +38,12 @@ func (s *shard) get(hash uint32, key, dst []byte, now int64) ([]byte, State) {
 	defer s.mu.Unlock()
 	i, found := s.find(hash, key)
 	if !found {
-		s.stats.Misses++
 		return dst, Miss
 	}
 	e := s.entry(i)
 	state, age := e.state(now)
-	switch state {
-	case Miss:
-		s.stats.Misses++
+	if state == Miss {
 		return dst, Miss
-	case Fresh:
-		s.stats.Fresh++
-	case Stale:
-		s.stats.Stale++
 	}
 	if e.ask(age) {
 		state = Ending
@@ -131,11 +123,7 @@ func (s *shard) retire(now int64) {
 	if !found { // it was replaced
 		return
 	}
-	state, _ := e.state(now)
-	if state == Miss || e[askedAt] == 0 {
-		if state != Miss {
-			s.stats.Evicted++
-		}
+	if state, _ := e.state(now); state == Miss || e[askedAt] == 0 {
 		s.unlink(i)
 		return
 	}
@@ -214,24 +202,4 @@ func (s *shard) entryAt(at int) entry {
 	e := entry(s.ring[at:])
 	size := e.size()
 	return e[:size:size]
-}
-
-func (s *shard) addTo(sum *Stats) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sum.Entries += s.count
-	sum.Bytes += s.used()
-	sum.Limit += len(s.ring) + 4*len(s.index)
-	sum.Fresh += s.stats.Fresh
-	sum.Stale += s.stats.Stale
-	sum.Misses += s.stats.Misses
-	sum.Evicted += s.stats.Evicted
-}
-
-// used is how many bytes of the ring hold entries, replaced ones included.
-func (s *shard) used() int {
-	if s.wrapped {
-		return s.end - s.tail + s.head
-	}
-	return s.head - s.tail
 }

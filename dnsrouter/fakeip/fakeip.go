@@ -167,14 +167,6 @@ func (p *Pool) Told(s Slot) {
 	p.names.tell(s, s+1)
 }
 
-// Lookup finds the slot of a name that has one, and changes nothing.
-func (p *Pool) Lookup(name string) (Slot, bool) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	s := p.names.find(name)
-	return s, s != 0
-}
-
 // NameOf finds the name that a fake address stands for. A flow that relies on
 // the answer calls Hold first, so that the address keeps its meaning.
 // The name shares memory with others: clone it to keep it for long.

@@ -89,8 +89,8 @@ func TestANameHasOneAddressOfEachFamily(t *testing.T) {
 				t.Fatalf("Contains(%s) = false", addr)
 			}
 		}
-		if got, ok := p.Lookup(name); !ok || got != s {
-			t.Fatalf("Lookup(%q) = %d, %t; want %d", name, got, ok, s)
+		if got, ok := p.slotOf(name); !ok || got != s {
+			t.Fatalf("slotOf(%q) = %d, %t; want %d", name, got, ok, s)
 		}
 		if again, _, _ := p.Assign(name); again != s {
 			t.Fatalf("Assign(%q) again = %d, want %d", name, again, s)
@@ -126,7 +126,7 @@ func TestFreshLastsUntilTheKernelWasTold(t *testing.T) {
 			t.Fatal("not fresh before Told")
 		}
 	}
-	s, _ := p.Lookup("example.com")
+	s, _ := p.slotOf("example.com")
 	p.Told(s)
 	if _, fresh, _ := p.Assign("example.com"); fresh {
 		t.Error("fresh after Told")
@@ -254,8 +254,8 @@ func TestAllMayChangeThePool(t *testing.T) {
 	}
 	seen := 0
 	for s, name := range p.All() {
-		if got, ok := p.Lookup(name); !ok || got != s {
-			t.Fatalf("All yields %d, %q; Lookup says %d", s, name, got)
+		if got, ok := p.slotOf(name); !ok || got != s {
+			t.Fatalf("All yields %d, %q; its slot is %d", s, name, got)
 		}
 		p.Told(s)
 		if seen++; seen == 50 {
@@ -327,12 +327,20 @@ func hurried() func() time.Time {
 	}
 }
 
+// slotOf finds the slot of a name, and changes nothing.
+func (p *Pool) slotOf(name string) (Slot, bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	s := p.names.find(name)
+	return s, s != 0
+}
+
 // checkBijection compares both directions of a pool that is at rest.
 func checkBijection(t *testing.T, p *Pool) {
 	t.Helper()
 	n := 0
 	for s, name := range p.All() {
-		if got, ok := p.Lookup(name); !ok || got != s {
+		if got, ok := p.slotOf(name); !ok || got != s {
 			t.Fatalf("slot %d has the name %q, which has slot %d, %t", s, name, got, ok)
 		}
 		n++
@@ -347,7 +355,6 @@ func TestKnownNamesAndAddressesCostNoAllocation(t *testing.T) {
 	addr := mustAssign(t, p, "www.example.com")
 	for what, do := range map[string]func(){
 		"Assign":           func() { p.Assign("www.example.com") },
-		"Lookup":           func() { p.Lookup("www.example.com") },
 		"NameOf":           func() { p.NameOf(addr) },
 		"Hold and Release": func() { p.Hold(addr); p.Release(addr) },
 	} {

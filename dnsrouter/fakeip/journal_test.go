@@ -104,7 +104,7 @@ func checkRestored(t *testing.T, path string, want map[Slot]string, damaged bool
 	crash(p)
 
 	again := mustOpen(t, config(path))
-	if _, ok := again.Lookup(name); !ok || again.Stats().Names != len(want)+1 || again.Stats().Dropped != 0 {
+	if _, ok := again.slotOf(name); !ok || again.Stats().Names != len(want)+1 || again.Stats().Dropped != 0 {
 		t.Fatalf("after the repair: %+v, want %d names and none dropped", again.Stats(), len(want)+1)
 	}
 	mustClose(t, again)

@@ -78,8 +78,8 @@ func TestRandomOperationsAgreeWithTheModel(t *testing.T) {
 			got, _, ok := p.Assign(name)
 			m.assigned(t, name, got, ok, c.Now())
 		case n < 500:
-			if got, ok := p.Lookup(name); ok != known || got != s {
-				t.Fatalf("Lookup(%q) = %d, %t; want %d, %t", name, got, ok, s, known)
+			if got, ok := p.slotOf(name); ok != known || got != s {
+				t.Fatalf("slotOf(%q) = %d, %t; want %d, %t", name, got, ok, s, known)
 			}
 		case n < 700:
 			if got, ok := p.NameOf(v6); known && got != name || ok != known {

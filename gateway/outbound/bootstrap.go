@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -38,7 +37,6 @@ const (
 type Bootstrap struct {
 	servers func() []netip.AddrPort
 	sockets sockets
-	queries atomic.Int64
 	asked   func(host string, local, server netip.AddrPort)
 
 	mu    sync.Mutex // guards the field below
@@ -62,9 +60,6 @@ func NewBootstrap(servers func() []netip.AddrPort, mark uint32) *Bootstrap {
 // Tell has asked called before each question is sent, from local to server. It
 // must be called before the first look-up.
 func (r *Bootstrap) Tell(asked func(host string, local, server netip.AddrPort)) { r.asked = asked }
-
-// Queries is how many questions have been sent so far.
-func (r *Bootstrap) Queries() int64 { return r.queries.Load() }
 
 // LookupHost gives the addresses of host, asking the servers if it is not known
 // or its time is over. Callers at the same time share one question.
@@ -187,7 +182,6 @@ func (r *Bootstrap) query(ctx context.Context, server netip.AddrPort, host strin
 	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	r.queries.Add(1)
 	if local, ok := c.LocalAddr().(*net.UDPAddr); ok && r.asked != nil {
 		r.asked(host, local.AddrPort(), server)
 	}

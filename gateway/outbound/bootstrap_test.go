@@ -105,12 +105,12 @@ func TestBothFamiliesAreAskedOnceAndKept(t *testing.T) {
 	for range 3 {
 		lookupOK(t, r, v4, v6)
 	}
-	if got := r.Queries(); got != 2 || s.got.Load() != 2 {
-		t.Errorf("%d queries sent, %d arrived; want 2", got, s.got.Load())
+	if got := s.got.Load(); got != 2 {
+		t.Errorf("%d queries, want 2", got)
 	}
 	expire(r)
 	lookupOK(t, r, v4, v6)
-	if got := r.Queries(); got != 4 {
+	if got := s.got.Load(); got != 4 {
 		t.Errorf("%d queries after the TTL, want 4", got)
 	}
 }
@@ -135,7 +135,7 @@ func TestCallersAtTheSameTimeShareOneQuestion(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
-	if got := r.Queries(); got != 2 {
+	if got := s.got.Load(); got != 2 {
 		t.Errorf("%d queries, want 2", got)
 	}
 }

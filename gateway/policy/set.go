@@ -12,7 +12,6 @@ import (
 // Set is a rule set: many names and addresses in little memory. It is
 // immutable; several rules may share one.
 type Set struct {
-	name  string
 	names names
 	addrs ranges
 }
@@ -28,14 +27,14 @@ const (
 	maxNames = 256 << 20
 )
 
-// ParseSet reads the rule set called name from text with one entry a line, told
-// by its content: patterns as ParsePattern reads them, addresses and prefixes,
+// ParseSet reads a rule set from text with one entry a line, told by its
+// content: patterns as ParsePattern reads them, addresses and prefixes,
 // lines of dnsmasq (server=/x/…, also address, local, ipset, nftset), of hosts
 // files (the names alone, without subdomains), of adblock lists (||x^) and of
 // Clash rule providers (DOMAIN-SUFFIX,x and the like, as YAML list items too).
 // What follows # and lines that begin with ! are comments. The error names the
 // line, counted from 1.
-func ParseSet(name string, r io.Reader) (*Set, error) {
+func ParseSet(r io.Reader) (*Set, error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine+len("\ufeff\r\n")+1)
 
@@ -58,13 +57,10 @@ func ParseSet(name string, r io.Reader) (*Set, error) {
 	}
 
 	b.addrs.merge()
-	return &Set{name: name, names: b.names.build(), addrs: b.addrs}, nil
+	return &Set{names: b.names.build(), addrs: b.addrs}, nil
 }
 
 func errTooLong() error { return fmt.Errorf("is longer than %d bytes", maxLine) }
-
-// Name is what the set was called when it was parsed.
-func (s *Set) Name() string { return s.name }
 
 // MatchName says whether an entry of the set matches the name, which is
 // lower-case and has no trailing dot.
@@ -78,13 +74,6 @@ func (s *Set) HasNames() bool { return s.names.count() > 0 }
 
 // HasAddrs says whether the set can match any address.
 func (s *Set) HasAddrs() bool { return !s.addrs.empty() }
-
-// Names counts the patterns of names, without those that another one covers.
-func (s *Set) Names() int { return s.names.count() }
-
-// Prefixes are the addresses of the set as the fewest prefixes that hold them:
-// in order, without overlaps, IPv4 first. The slice is made anew by each call.
-func (s *Set) Prefixes() []netip.Prefix { return s.addrs.prefixes() }
 
 // setBuilder collects the entries of a rule set.
 type setBuilder struct {

@@ -38,9 +38,9 @@ func pattern(t *testing.T, s string) policy.Pattern {
 	return p
 }
 
-func set(t *testing.T, name, text string) *policy.Set {
+func set(t *testing.T, text string) *policy.Set {
 	t.Helper()
-	s, err := policy.ParseSet(name, strings.NewReader(text))
+	s, err := policy.ParseSet(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func wantPolicy(t *testing.T) policy.Config {
 				Protos:    policy.SetTCP | policy.SetUDP,
 				Protocols: 1<<policy.TLS | 1<<policy.QUIC,
 				Outbound:  "wg", Resolve: true},
-			{Name: "domestic", Sets: []*policy.Set{set(t, "names", "example.cn\n"), set(t, "fetched_too", "example.cn\n")}, Outbound: "direct"},
+			{Name: "domestic", Sets: []*policy.Set{set(t, "example.cn\n"), set(t, "example.cn\n")}, Outbound: "direct"},
 			{Name: "@rule[2]", Domains: []policy.Pattern{pattern(t, "ads.example")}, Outbound: "reject"},
 			{Name: "essentials", Domains: []policy.Pattern{pattern(t, "full:online.example")}, Outbound: "direct"},
 		},
@@ -241,8 +241,8 @@ func TestLoadReadsTheFileAndItsRuleSets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := cfg.Policy.Rules[0].Sets[0].Names(); got != 1 {
-		t.Errorf("the rule set holds %d names, want 1", got)
+	if !cfg.Policy.Rules[0].Sets[0].MatchName("www.example.cn") {
+		t.Error("the rule set does not match www.example.cn, which its file holds")
 	}
 }
 

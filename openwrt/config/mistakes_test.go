@@ -57,7 +57,7 @@ func patternError(s string) string {
 }
 
 func setError(text string) string {
-	_, err := policy.ParseSet("x", strings.NewReader(text))
+	_, err := policy.ParseSet(strings.NewReader(text))
 	return err.Error()
 }
 

@@ -77,7 +77,7 @@ func (s *section) compile(r Ruleset, cacheDir string) *policy.Set {
 		return nil
 	}
 	defer f.Close()
-	set, err := policy.ParseSet(r.Name, f)
+	set, err := policy.ParseSet(f)
 	if err != nil {
 		s.mistake(option, s.lineOf(option), "opening ruleset %s: %w", r.Name, err)
 	}

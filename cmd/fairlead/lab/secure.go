@@ -17,15 +17,11 @@ import (
 type SecureResolver struct {
 	resolver
 	accepts  atomic.Int64
-	resumed  atomic.Int64
 	versions record[string]
 }
 
 // Accepts counts the connections so far.
 func (s *SecureResolver) Accepts() int { return int(s.accepts.Load()) }
-
-// Resumed counts the handshakes that resumed a session.
-func (s *SecureResolver) Resumed() int { return int(s.resumed.Load()) }
 
 // Log is every question that it was asked.
 func (s *SecureResolver) Log() []Query { return s.log.all() }
@@ -39,7 +35,7 @@ func (w *World) ServeDoT(ns *nstest.NS, at netip.AddrPort, certificate tls.Certi
 	if err != nil {
 		return nil, err
 	}
-	config := s.tls(certificate)
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
 	s.accept(l, func(c net.Conn) {
 		s.accepts.Add(1)
 		s.stream("tls", tls.Server(c, config))
@@ -55,7 +51,7 @@ func (w *World) ServeDoH(ns *nstest.NS, at netip.AddrPort, certificate tls.Certi
 	}
 	server := &http.Server{
 		Handler:   http.HandlerFunc(s.post),
-		TLSConfig: s.tls(certificate),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}},
 		ErrorLog:  log.New(io.Discard, "", 0), // clients that refuse the certificate are expected
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
@@ -77,18 +73,6 @@ func (w *World) secure(ns *nstest.NS, at netip.AddrPort) (*SecureResolver, *net.
 	s := &SecureResolver{resolver: resolver{answer: w.honest.answer}}
 	w.later(s.close)
 	return s, l, nil
-}
-
-func (s *SecureResolver) tls(certificate tls.Certificate) *tls.Config {
-	return &tls.Config{
-		Certificates: []tls.Certificate{certificate},
-		VerifyConnection: func(state tls.ConnectionState) error {
-			if state.DidResume {
-				s.resumed.Add(1)
-			}
-			return nil
-		},
-	}
 }
 
 func (s *SecureResolver) post(w http.ResponseWriter, r *http.Request) {
