@@ -45,7 +45,7 @@ func BenchmarkAnswersWhileEveryUpstreamIsDead(b *testing.B) {
 	l.ask(netip.MustParseAddr("127.0.0.1"), "known.direct.example", dns.TypeA)
 	l.stuck()
 	server := &socket{UDPConn: openSocket(b, "127.0.0.1:0")}
-	go l.ServeUDP(b.Context(), server, server)
+	go l.ServeUDP(b.Context(), server, server, nil)
 	to := server.LocalAddr().(*net.UDPAddr).AddrPort()
 	for n := range 4 {
 		flood := openSocket(b, fmt.Sprintf("127.0.0.%d:0", 10+n))

@@ -153,7 +153,7 @@ func (l *lan) serveUDP() *crowd {
 	c := &crowd{make(chan asking), make(chan asking, maxWaiting)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- l.ServeUDP(ctx, c, c) }()
+	go func() { ended <- l.ServeUDP(ctx, c, c, nil) }()
 	l.t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -12,12 +12,12 @@ const maxKept = 4 << 10
 
 // newQuestion gives a question in a hurry, in memory that was used before. What is
 // to be done beside it counts as one of tasks.
-func (r *Router) newQuestion(tasks *sync.WaitGroup) *question {
+func (r *Router) newQuestion(tasks *sync.WaitGroup, strangers Strangers) *question {
 	q, ok := r.questions.Get().(*question)
 	if !ok {
 		q = new(question)
 	}
-	q.hurry, q.tasks = true, tasks
+	q.hurry, q.tasks, q.strangers = true, tasks, strangers
 	return q
 }
 

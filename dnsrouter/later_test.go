@@ -42,7 +42,7 @@ func TestEachQuestionGetsItsOwnAnswerWhateverMemoryItHas(t *testing.T) {
 	crowd := &forgetful{crowd: crowd{make(chan asking), make(chan asking, maxWaiting)}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- l.ServeUDP(ctx, crowd, crowd) }()
+	go func() { ended <- l.ServeUDP(ctx, crowd, crowd, nil) }()
 	defer func() { cancel(); <-ended }()
 	for asked, answered := 0, 0; answered < names; answered++ {
 		for ; asked < names && asked < answered+maxInFlightEach; asked++ {
@@ -88,7 +88,7 @@ func TestAStopWaitsForWhatIsUnderWay(t *testing.T) {
 	c := &crowd{make(chan asking), make(chan asking, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- l.ServeUDP(ctx, c, c) }()
+	go func() { ended <- l.ServeUDP(ctx, c, c, nil) }()
 	c.in <- asking{packed(t, 7, "www.direct.example.", dns.TypeA), laptop}
 	<-e.asked
 	cancel()
@@ -104,7 +104,7 @@ func TestAStopWaitsForAnswersThatAreRenewed(t *testing.T) {
 	e := &endless{asked: make(chan struct{}, 1)}
 	l := newLAN(t, func(p *Plan) { p.Upstreams["local"] = e })
 	var tasks sync.WaitGroup
-	q := l.newQuestion(&tasks)
+	q := l.newQuestion(&tasks, nil)
 	if err := q.Parse(packed(t, 7, "www.direct.example.", dns.TypeA)); err != nil {
 		t.Fatal(err)
 	}

@@ -183,7 +183,7 @@ func TestRebindingIsAllowedAsDnsmasqAllowsIt(t *testing.T) {
 func TestAStrangerIsAnsweredAsWithoutUsAndSharesNoAnswer(t *testing.T) {
 	l := newLAN(t, nil)
 	stranger := netip.MustParseAddr("192.168.9.50")
-	l.deps.Stranger = func(a netip.Addr) bool { return a == stranger }
+	l.strangers = func(a netip.Addr) bool { return a == stranger }
 	for range 2 {
 		if got := addrs(l.ask(stranger, "www.node.example", dns.TypeA)); !slices.Equal(got, []string{localAnswer.String()}) {
 			t.Fatalf("a stranger is given %v, want the local upstream's %s", got, localAnswer)

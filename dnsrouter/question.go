@@ -22,6 +22,8 @@ type question struct {
 	limit  int    // octets that the reply may have
 	out    []byte // where the reply is built
 
+	// strangers tells of whom stranger is true; nil: nobody.
+	strangers Strangers
 	// stranger says that the asker's packets are not diverted, though it is no
 	// client whose mode is off.
 	stranger bool
@@ -71,7 +73,7 @@ func (r *Router) answer(ctx context.Context, q *question, msg []byte, from netip
 		return nil, errLater
 	}
 	q.client = plan.Policy.Client(q.device)
-	q.stranger = r.deps.Stranger != nil && r.deps.Stranger(from)
+	q.stranger = q.strangers != nil && q.strangers(from)
 	return r.byPolicy(ctx, plan, q)
 }
 

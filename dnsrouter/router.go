@@ -88,9 +88,6 @@ type Deps struct {
 	// Own tells the addresses of the router itself. It is given real answers
 	// only: a fake one that a service of its holds would fail with us.
 	Own func(netip.Addr) bool
-	// Stranger tells askers, beside the router itself, whose packets are not
-	// diverted: they are answered as by a router without us. May be nil.
-	Stranger func(netip.Addr) bool
 	// Subnet gives the prefix of the LAN that an address lies in; ok is false for
 	// addresses elsewhere.
 	Subnet func(netip.Addr) (prefix netip.Prefix, ok bool)

@@ -26,8 +26,8 @@ const (
 	maxTCPWaiting = 16
 )
 
-// Packets are the questions over UDP that were diverted to us: who asked, and
-// which server was meant. The payload is valid until the next Read.
+// Packets are the questions over UDP that come to us: who asked, and which
+// server was meant. The payload is valid until the next Read.
 type Packets interface {
 	Read() (payload []byte, client, server netip.AddrPort, err error)
 	Close() error
@@ -45,10 +45,15 @@ type Sender interface {
 	Send(payload []byte, from, to netip.AddrPort) error
 }
 
+// Strangers tells askers, beside the router itself, whose packets are not
+// diverted: they are answered as by a router without us. It is nil where every
+// question was diverted, because then the kernel knows better who is served.
+type Strangers func(netip.Addr) bool
+
 // ServeUDP answers questions over UDP until ctx ends. Answers that need nobody
 // are given in the reader itself; the others do not hold it up. It waits for those
 // under way, which end with ctx.
-func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
+func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender, strangers Strangers) error {
 	var later sync.WaitGroup
 	defer later.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -57,7 +62,7 @@ func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 	defer stop()
 	waiting := newPlaces(maxWaiting, maxWaitingEach)
 	turns := newTurns(r.share)
-	hot := r.newQuestion(&later)
+	hot := r.newQuestion(&later, strangers)
 	for {
 		msg, client, server, err := in.Read()
 		switch {
@@ -83,7 +88,7 @@ func (r *Router) ServeUDP(ctx context.Context, in Packets, out Sender) error {
 				defer waiting.leave(device)
 				r.answerLater(ctx, q, out, server, client)
 			})
-			hot = r.newQuestion(&later)
+			hot = r.newQuestion(&later, strangers)
 		}
 	}
 }
@@ -106,7 +111,7 @@ func (r *Router) reply(out Sender, reply []byte, server, client netip.AddrPort) 
 }
 
 // ServeTCP answers questions over TCP (RFC 7766) until ctx ends.
-func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
+func (r *Router) ServeTCP(ctx context.Context, l Streams, strangers Strangers) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	var conns sync.WaitGroup
@@ -134,7 +139,8 @@ func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 		}
 		conns.Go(func() {
 			defer seated.leave(mine)
-			r.converse(ctx, mine, client, &conns, func(busy bool) { seated.serve(mine, busy) })
+			r.converse(ctx, mine, client, func() *question { return r.newQuestion(&conns, strangers) },
+				func(busy bool) { seated.serve(mine, busy) })
 		})
 	}
 }
@@ -143,15 +149,14 @@ func (r *Router) ServeTCP(ctx context.Context, l Streams) error {
 // needed, and the others as soon as their answers are there (RFC 7766 section
 // 6.2.1.1), so that one for a dead upstream does not hold up those behind it. It
 // tells serving when the client begins to wait for an answer, and when it has it.
-// What nobody waits for is one of tasks.
-func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, tasks *sync.WaitGroup, serving func(busy bool)) {
+func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, next func() *question, serving func(busy bool)) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
 	var later sync.WaitGroup
 	defer later.Wait()
 	waiting := make(chan struct{}, maxTCPWaiting)
-	hot := r.newQuestion(tasks)
+	hot := next()
 	defer func() { r.done(hot) }()
 	var buf []byte
 	for {
@@ -176,7 +181,7 @@ func (r *Router) converse(ctx context.Context, c net.Conn, client netip.Addr, ta
 					c.Close()
 				}
 			})
-			hot = r.newQuestion(tasks)
+			hot = next()
 			continue
 		}
 		serving(false)

@@ -24,7 +24,7 @@ func (l *lan) serveTCP() string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- l.ServeTCP(ctx, listener) }()
+	go func() { ended <- l.ServeTCP(ctx, listener, nil) }()
 	l.t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -218,7 +218,7 @@ func TestASlowUpstreamHoldsUpNobodyElse(t *testing.T) {
 	d := newDatagrams()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- l.ServeUDP(ctx, d, d) }()
+	go func() { ended <- l.ServeUDP(ctx, d, d, nil) }()
 
 	d.in <- packed(t, 1, "www.node.example.", dns.TypeA)
 	d.in <- packed(t, 2, "nas.lan.", dns.TypeA)

@@ -142,6 +142,7 @@ type lan struct {
 	pool          *fakeip.Pool
 	local, remote *server
 	plan          *Plan
+	strangers     Strangers
 }
 
 // sink is a kernelMap whose refusals are chosen by what is asked of it.
@@ -255,7 +256,7 @@ func (l *lan) exchange(client netip.Addr, m *dns.Msg) *dns.Msg {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	reply, err := l.answer(l.t.Context(), new(question), raw, client, 65535)
+	reply, err := l.answer(l.t.Context(), &question{strangers: l.strangers}, raw, client, 65535)
 	if err != nil {
 		l.t.Fatal(err)
 	}

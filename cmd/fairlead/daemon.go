@@ -216,7 +216,7 @@ func (d *daemon) prepare(_ context.Context, cfg *config.Config) (err error) {
 	}
 	d.router = dnsrouter.New(dnsrouter.Deps{
 		Pool: d.pool, Ways: kernelWays{d.table}, Fakes: kernelWays{d.table}, Blocks: d.table, Local: d.names, Devices: d.devices, Record: d.machine.record, Log: d.log,
-		Own: d.own.has, Stranger: d.own.stranger, Subnet: d.own.subnet,
+		Own: d.own.has, Subnet: d.own.subnet,
 	}, d.dnsPlan(d.gen))
 	d.gateway = gateway.New(gateway.Config{
 		Names: fakeNames{d.pool}, History: d.router.History(), Devices: d.devices,

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"net"
 	"net/netip"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
 )
@@ -25,6 +28,31 @@ func TestEveryQuestionIsAnsweredByUsWhomeverItIsFor(t *testing.T) {
 			}
 		}
 	})
+	if asked := h.ISPLog(); len(asked) != 0 {
+		t.Errorf("the ISP was asked %d questions, the first for %s; want none", len(asked), asked[0].Name)
+	}
+}
+
+// A device of the LAN with an address of another network of the router. So seems
+// every device for a moment, while the LAN's bridge is made anew or renamed.
+func TestADivertedQuestionIsAClientsWhicheverNetworkItsAddressIsOf(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	laptop := h.Clients["laptop"]
+	router, there := netip.MustParsePrefix("192.168.99.1/24"), netip.MustParsePrefix("192.168.99.5/24")
+	ok(t, h.Router.Addr(lab.WAN, router))
+	ok(t, h.Router.Handle().RouteAdd(&netlink.Route{
+		LinkIndex: h.link(t, lab.LAN).Attrs().Index, Scope: netlink.SCOPE_LINK,
+		Dst: &net.IPNet{IP: there.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)},
+	}))
+	ok(t, laptop.NS.Addr(laptop.Dev, there))
+	h.configure(h.ConfigText(lab.Config{}))
+	h.start()
+	for _, network := range []string{"udp", "tcp"} {
+		answer, err := laptop.Lookup(h.ctx(), router.Addr(), "www.foreign.example", lab.TypeA, network)
+		if err != nil || len(answer.Addrs) != 1 || !isFake(answer.Addrs[0]) {
+			t.Errorf("laptop asking from %s over %s: %v, %v; want a fake address", there, network, answer.Addrs, err)
+		}
+	}
 	if asked := h.ISPLog(); len(asked) != 0 {
 		t.Errorf("the ISP was asked %d questions, the first for %s; want none", len(asked), asked[0].Name)
 	}

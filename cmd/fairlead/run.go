@@ -193,10 +193,10 @@ func (d *daemon) parts() []func(context.Context) error {
 		parts = append(parts, func(ctx context.Context) error { return d.gateway.ServeUDP(ctx, l) })
 	}
 	for _, l := range d.listeners.dnsTCP {
-		parts = append(parts, func(ctx context.Context) error { return d.router.ServeTCP(ctx, l) })
+		parts = append(parts, func(ctx context.Context) error { return d.router.ServeTCP(ctx, l, nil) })
 	}
 	for _, l := range d.listeners.dnsUDP {
-		parts = append(parts, func(ctx context.Context) error { return d.router.ServeUDP(ctx, l, d.sender) })
+		parts = append(parts, func(ctx context.Context) error { return d.router.ServeUDP(ctx, l, d.sender, nil) })
 	}
 	return parts
 }

@@ -211,10 +211,10 @@ func (d *daemon) serveHere(l listeners) {
 		}()
 	}
 	for _, tcp := range l.dnsTCP {
-		serve(func() error { return d.router.ServeTCP(ctx, nearStreams{tcp, d.own.near}) })
+		serve(func() error { return d.router.ServeTCP(ctx, nearStreams{tcp, d.own.near}, d.own.stranger) })
 	}
 	for _, udp := range l.dnsUDP {
-		serve(func() error { return d.router.ServeUDP(ctx, nearPackets{udp, d.own.near}, d.sender) })
+		serve(func() error { return d.router.ServeUDP(ctx, nearPackets{udp, d.own.near}, d.sender, d.own.stranger) })
 	}
 	d.inPlace.close = func() {
 		cancel()
