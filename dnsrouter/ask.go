@@ -156,11 +156,14 @@ func (r *Router) Resolve(ctx context.Context, upstreamName, host string) ([]neti
 	answer, err := r.exchange(ctx, plan, src, upstream.Question{Name: host, Type: wire.TypeA, Class: wire.ClassIN})
 	second := <-v6
 	addrs := append(answer.Addrs, second.answer.Addrs...)
-	if len(addrs) == 0 && err != nil {
-		return nil, err
+	if err == nil {
+		err = second.err
 	}
-	if len(addrs) == 0 && second.err != nil {
-		return nil, second.err
+	switch {
+	case len(addrs) > 0:
+		return addrs, nil
+	case r.outdated(plan, err):
+		return r.Resolve(ctx, upstreamName, host)
 	}
-	return addrs, nil
+	return nil, err
 }

@@ -97,6 +97,8 @@ func (r *Router) lead(ctx context.Context, plan *running, q *question, upstreamN
 	switch {
 	case errors.Is(err, errLater):
 		return nil, err
+	case r.outdated(plan.Plan, err):
+		return nil, errOutdated
 	case err != nil:
 		r.log.Debug("resolving for an interface", "name", q.name, "err", err)
 		return q.failed(reason(err), "upstream "+upstreamName+" gave no answer"), nil

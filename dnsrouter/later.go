@@ -2,8 +2,11 @@ package dnsrouter
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
+
+	"github.com/fairlead/fairlead/dnsrouter/upstream"
 )
 
 // maxKept is how much memory for its message and its reply, in octets each, a
@@ -36,13 +39,28 @@ func (q *question) hold() {
 }
 
 // goOn answers where a hurry ended in errLater: from where it was found that the
-// upstream has to be asked, or else anew.
+// upstream has to be asked, or else anew; and anew if a new plan comes meanwhile.
 func (r *Router) goOn(ctx context.Context, q *question, from netip.Addr, limit int) ([]byte, error) {
 	q.hurry = false
 	if plan := q.missed; plan != nil {
-		return r.real(ctx, plan, q, q.src)
+		if reply, err := r.real(ctx, plan, q, q.src); !errors.Is(err, errOutdated) {
+			return reply, err
+		}
 	}
-	return r.answer(ctx, q, q.msg, from, limit)
+	for {
+		if reply, err := r.answer(ctx, q, q.msg, from, limit); !errors.Is(err, errOutdated) {
+			return reply, err
+		}
+	}
+}
+
+// errOutdated says that a question has to be answered anew, by a new plan.
+var errOutdated = errors.New("there is a new plan")
+
+// outdated tells the errors of a plan's upstream that was closed because there is
+// a new plan.
+func (r *Router) outdated(plan *Plan, err error) bool {
+	return errors.Is(err, upstream.ErrClosed) && r.plan.Load().Plan != plan
 }
 
 // spawn does something beside the question, which may end before.

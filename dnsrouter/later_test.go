@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 
@@ -97,6 +98,43 @@ func TestAStopWaitsForWhatIsUnderWay(t *testing.T) {
 	}
 	if e.over() != 1 {
 		t.Error("the server ended before the question")
+	}
+}
+
+// closing is an upstream that is closed while it is asked.
+type closing struct{ asked, closed chan struct{} }
+
+func (c closing) Exchange(context.Context, upstream.Question) ([]byte, error) {
+	c.asked <- struct{}{}
+	<-c.closed
+	return nil, fmt.Errorf("asking: %w", upstream.ErrClosed)
+}
+
+func TestAQuestionUnderWayIsAnsweredByTheNewPlan(t *testing.T) {
+	for outbound, want := range map[string]string{"direct": localAnswer.String(), "node": "198.18.0.1", "reject": ""} {
+		old := closing{make(chan struct{}), make(chan struct{})}
+		l := newLAN(t, func(p *Plan) { p.Upstreams["local"] = old })
+		c := &crowd{make(chan asking), make(chan asking, 1)}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.ServeUDP(ctx, c, c, nil) }()
+		c.in <- asking{packed(t, 7, "www.direct.example.", dns.TypeA), laptop}
+		<-old.asked
+		home := household(t)
+		home.Rules[0].Outbound = outbound
+		if err := l.SetPlan(l.newPlan(home, nil)); err != nil {
+			t.Fatal(err)
+		}
+		close(old.closed)
+		m := new(dns.Msg)
+		if err := m.Unpack((<-c.out).msg); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(addrs(m), " "); got != want || m.Rcode == dns.RcodeServerFailure {
+			t.Errorf("direct, then %s: the answer is\n%s\nwant %q", outbound, m, want)
+		}
+		cancel()
+		<-ended
 	}
 }
 

@@ -37,7 +37,10 @@ func (r *Router) askNeighbour(ctx context.Context, plan *Plan, q *question, from
 	ctx, cancel := context.WithTimeout(ctx, neighbourTime)
 	defer cancel()
 	answer, err := plan.neighbourAnswer(ctx, q)
-	if err != nil {
+	switch {
+	case r.outdated(plan, err):
+		return nil, errOutdated
+	case err != nil:
 		r.log.Debug("asking this machine's resolver", "name", q.name, "err", err)
 		return q.failed(wire.EDENetwork, "this machine's resolver gave no answer"), nil
 	}

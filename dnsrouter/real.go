@@ -50,7 +50,10 @@ func (r *Router) real(ctx context.Context, plan *running, q *question, src sourc
 		return r.aged(ctx, plan, q, src, failed)
 	}
 	answer, err := r.ask(ctx, plan, q, src)
-	if err != nil {
+	switch {
+	case r.outdated(plan.Plan, err):
+		return nil, errOutdated
+	case err != nil:
 		r.log.Debug("answering", "name", q.name, "upstream", src.upstream, "err", err)
 		return q.failed(reason(err), "upstream "+src.upstream+" gave no answer"), nil
 	}
@@ -74,8 +77,11 @@ func (r *Router) aged(ctx context.Context, plan *running, q *question, src sourc
 	defer patience.Stop()
 	select {
 	case <-renewal.done:
-		if renewal.err == nil {
+		switch {
+		case renewal.err == nil:
 			return r.given(plan.Plan, q, renewal.answer)
+		case r.outdated(plan.Plan, renewal.err):
+			return nil, errOutdated
 		}
 	case <-patience.C:
 	}

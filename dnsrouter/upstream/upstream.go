@@ -37,7 +37,8 @@ const (
 // ErrBusy is the error of a question beyond those that may be under way at once.
 var ErrBusy = errors.New("too many questions under way")
 
-// ErrClosed is the error of a question to an Upstream after Close.
+// ErrClosed is the error of a question to an Upstream that is or was closed
+// meanwhile.
 var ErrClosed = errors.New("upstream closed")
 
 // ErrClock is the error of a question to servers of which one has a certificate
@@ -206,6 +207,9 @@ func (u *Upstream) fly(ctx context.Context, q Question, f *flight) {
 	if f.answer, f.err = u.after(ctx, others, q); f.err != nil {
 		u.env.count.failed.Add(1)
 		f.left = ctx.Err() != nil
+		if u.env.ctx.Err() != nil {
+			f.err = ErrClosed // whatever that looked like to those who asked
+		}
 		f.err = fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, f.err)
 	}
 	u.mu.Lock()

@@ -281,6 +281,28 @@ func TestTheWANsOwnResolversAreTakenAsTheyAre(t *testing.T) {
 	wantAddress(t, u, "b.example", forged)
 }
 
+func TestAQuestionUnderWayKnowsThatItsUpstreamWasClosed(t *testing.T) {
+	for _, servers := range []int{1, 2} {
+		heard := make(chan struct{}, 8)
+		var list []Server
+		for range servers {
+			addr, _ := serveUDP(t, func(asked) [][]byte { heard <- struct{}{}; return nil })
+			list = append(list, udp(addr))
+		}
+		u := New(Config{Name: "test", Servers: list}, &way{}, Options{})
+		ended := make(chan error)
+		go func() {
+			_, err := u.Exchange(context.Background(), question("a.example"))
+			ended <- err
+		}()
+		<-heard
+		u.Close()
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("%d servers: Exchange = %v, want %v", servers, err, ErrClosed)
+		}
+	}
+}
+
 func TestNothingIsAskedAfterClose(t *testing.T) {
 	addr, seen := serveUDP(t, answers(right))
 	u := New(Config{Name: "test", Servers: []Server{udp(addr)}}, &way{}, Options{})
