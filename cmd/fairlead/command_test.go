@@ -129,6 +129,15 @@ func TestExplainSaysWhatWouldHappen(t *testing.T) {
 	}
 }
 
+func TestOptionsMayStandBehindWords(t *testing.T) {
+	path := configFile(t, household)
+	first, _, _ := typed(t, "explain", "-c", path, "--json", "--client", "tv", "blocked.example")
+	behind, errs, code := typed(t, "explain", "blocked.example", "--client", "tv", "--json", "-c", path)
+	if behind != first || code != 0 {
+		t.Errorf("with the options behind, explain prints %q and %q and exits %d; want %q and 0", behind, errs, code, first)
+	}
+}
+
 func TestBadInputIsSaidAndExitsWithOne(t *testing.T) {
 	path := configFile(t, household)
 	for _, args := range [][]string{
@@ -215,7 +224,7 @@ func TestACommandWithTheWrongWordsSaysWhichOneIsWrong(t *testing.T) {
 		{[]string{"-c", "FILE", "check"}, "-c stands before the command"},
 		{[]string{"check", "twice"}, `"twice" is a word too much`},
 		{[]string{"explain", "--client", "tv"}, "a word is missing"},
-		{[]string{"explain", "--client", "tv", "www.example", "-c", "FILE"}, `-c stands behind "www.example"`},
+		{[]string{"explain", "www.example", "--clint", "tv"}, "not defined: -clint"},
 	} {
 		out, errs, code := typed(t, test.args...)
 		if out != "" || code != 1 || !strings.Contains(errs, test.want) {

@@ -136,14 +136,22 @@ func parsed(fs *flag.FlagSet, args []string, positional int) (code int, ok bool)
 	return parsedUpTo(fs, args, positional, positional)
 }
 
-// parsedUpTo is parsed for commands that take a number of words.
+// parsedUpTo is parsed for commands that take a number of words. Options may
+// stand behind words.
 func parsedUpTo(fs *flag.FlagSet, args []string, least, most int) (code int, ok bool) {
-	switch err := fs.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		return 0, false
-	case err != nil:
-		return 1, false
-	case fs.NArg() < least || fs.NArg() > most:
+	words := []string{"--"} // ends the options
+	for more := true; more; more = fs.NArg() > 0 {
+		switch err := fs.Parse(args); {
+		case errors.Is(err, flag.ErrHelp):
+			return 0, false
+		case err != nil:
+			return 1, false
+		case fs.NArg() > 0:
+			words, args = append(words, fs.Arg(0)), fs.Args()[1:]
+		}
+	}
+	_ = fs.Parse(words)
+	if fs.NArg() < least || fs.NArg() > most {
 		fmt.Fprintf(fs.Output(), "%s: %s\n", fs.Name(), miscounted(fs.Args(), least, most))
 		fs.Usage()
 		return 1, false
@@ -153,14 +161,10 @@ func parsedUpTo(fs *flag.FlagSet, args []string, least, most int) (code int, ok 
 
 // miscounted says what is wrong with the words behind a command.
 func miscounted(words []string, least, most int) string {
-	switch i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "-") }); {
-	case i >= 0:
-		return fmt.Sprintf("%s stands behind %q: options come first", words[i], words[0])
-	case len(words) < least:
+	if len(words) < least {
 		return "a word is missing"
-	default:
-		return fmt.Sprintf("%q is a word too much", words[most])
 	}
+	return fmt.Sprintf("%q is a word too much", words[most])
 }
 
 // fail prints why a command failed and gives its exit code.
