@@ -115,10 +115,3 @@ func (h *health) standing(now time.Time) (down bool, rtt time.Duration) {
 	}
 	return h.failures >= failuresAllowed && now.Before(h.until), rtt
 }
-
-func (h *health) stats(name string, now time.Time) ServerStats {
-	down, _ := h.standing(now)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return ServerStats{Name: name, RTT: h.rtt, Failures: h.failures, Down: down}
-}

@@ -78,7 +78,6 @@ func (p *plain) ask(ctx context.Context, q Question) ([]byte, error) {
 		p.missed.Add(1)
 	}
 	if errors.Is(err, errTruncated) || errors.Is(err, errForged) || errors.Is(err, wire.ErrCase) {
-		p.target.env.count.tcp.Add(1)
 		return p.kept(ctx, p.tcp, q, until)
 	}
 	return answer, err

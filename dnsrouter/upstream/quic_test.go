@@ -215,7 +215,7 @@ func TestQUICClosesWithItsUpstream(t *testing.T) {
 		_, err := u.Exchange(context.Background(), question("a.example"))
 		failed <- err
 	}()
-	eventually(t, "both were asked", func() bool { return u.Stats().Asked == 2 && u.env.conns.count() == 2 })
+	eventually(t, "both were asked", func() bool { return u.env.count.asked.Load() == 2 && u.env.conns.count() == 2 })
 	u.Close()
 	if err := <-failed; err == nil {
 		t.Error("Exchange gave an answer, want an error")

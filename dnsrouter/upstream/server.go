@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter/wire"
@@ -42,6 +43,10 @@ type env struct {
 
 	datagrams sync.Pool // of *datagram
 }
+
+// counters tell the tests what answers do not show: questions to servers, those
+// that waited for an equal one, and messages that were no answer.
+type counters struct{ asked, merged, wrong atomic.Int64 }
 
 // datagram is where an answer over UDP is read to: an octet more than was
 // offered tells that it is longer.

@@ -144,7 +144,6 @@ func (u *Upstream) Exchange(ctx context.Context, q Question) ([]byte, error) {
 	if _, err := wire.AppendName(make([]byte, 0, wire.MaxName), q.Name); err != nil {
 		return nil, fmt.Errorf("asking upstream %s for %q: %w", u.name, q.Name, err)
 	}
-	u.env.count.questions.Add(1)
 	for {
 		f, first, err := u.join(q)
 		if err != nil {
@@ -177,7 +176,6 @@ func (u *Upstream) join(q Question) (f *flight, first bool, err error) {
 		return f, false, nil
 	}
 	if len(u.flights) >= maxFlights {
-		u.env.count.busy.Add(1)
 		return nil, false, ErrBusy
 	}
 	f = &flight{before: u.alike(q), done: make(chan struct{})}
@@ -205,7 +203,6 @@ func (u *Upstream) fly(ctx context.Context, q Question, f *flight) {
 	others := f.before
 	f.before = nil // or each would hold the one before it
 	if f.answer, f.err = u.after(ctx, others, q); f.err != nil {
-		u.env.count.failed.Add(1)
 		f.left = ctx.Err() != nil
 		if u.env.ctx.Err() != nil {
 			f.err = ErrClosed // whatever that looked like to those who asked
