@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -59,5 +61,15 @@ func TestTheGuardRemovesWhatACrashLeftWhereFailureIsOpen(t *testing.T) {
 	}
 	if !h.reaches("laptop", netip.AddrPortFrom(h.At.Foreign.V4, 80)) {
 		t.Error("after the guard, a client does not reach the web directly")
+	}
+}
+
+func TestWhereThereWasNoRoomForARecordTheConfigurationSaysWhetherToClose(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "fairlead")
+	ok(t, os.WriteFile(file, []byte("config fairlead 'main'\n\toption enabled '1'\n\toption on_failure 'closed'\n\toption state_dir '"+dir+"'\n"), 0o600))
+	ok(t, os.WriteFile(policyFile(dir), nil, 0o600))
+	if !placesOf(file).closes() {
+		t.Error("an empty record opens the LAN, want it to close as the configuration says")
 	}
 }

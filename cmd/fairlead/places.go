@@ -89,9 +89,11 @@ func recordPolicy(stateDir string, closes bool) error {
 	return os.WriteFile(policyFile(stateDir), []byte(policy+"\n"), 0o600)
 }
 
+// recordedPolicy reads it. An empty record is none: there was no room for it.
 func recordedPolicy(stateDir string) (policy string, recorded bool) {
-	text, err := os.ReadFile(policyFile(stateDir))
-	return strings.TrimSpace(string(text)), err == nil
+	text, _ := os.ReadFile(policyFile(stateDir))
+	policy = strings.TrimSpace(string(text))
+	return policy, policy != ""
 }
 
 func forgetPolicy(stateDir string) error {
