@@ -99,16 +99,17 @@ func (q *Query) parseRecords(msg []byte) error {
 }
 
 // parseOPT reads an OPT record (RFC 6891 section 6.1.2). The client's options
-// are checked for their form only: none of them is ours to pass on.
+// are checked for their form only, which another version of EDNS may change: none
+// of them is ours to pass on.
 func (q *Query) parseOPT(msg []byte, rr Record) bool {
-	if q.EDNS || msg[rr.Name] != 0 || !validOptions(msg[rr.Data:rr.End]) {
+	if q.EDNS || msg[rr.Name] != 0 {
 		return false
 	}
 	q.EDNS = true
 	q.UDPSize = max(rr.Class, MinUDP)
 	q.Version = uint8(rr.TTL >> 16)
 	q.DO = rr.TTL>>8&bitDO != 0
-	return true
+	return q.Version != 0 || validOptions(msg[rr.Data:rr.End])
 }
 
 func validOptions(b []byte) bool {

@@ -94,6 +94,7 @@ func TestEveryWrongQueryIsAnsweredAsTheRFCsSay(t *testing.T) {
 		{"an OPT record over the end is malformed", withOPT(func(b []byte) { b[10] = 1 }), wire.ErrFormat},
 		{"an option over the record's end is malformed", append(withOPT(func(b []byte) { b[10] = 4 }), 0, 10, 0, 1), wire.ErrFormat},
 		{"EDNS version 1 is a bad version", withOPT(func(b []byte) { b[6] = 1 }), wire.ErrVersion},
+		{"so it is with what are no options of version 0", append(withOPT(func(b []byte) { b[6], b[10] = 1, 4 }), 0, 10, 0, 1), wire.ErrVersion},
 		{"an option of the client's is well", append(withOPT(func(b []byte) { b[10] = 5 }), 0, 10, 0, 1, 7), nil},
 		{"a plain question is well", good, nil},
 	}
