@@ -295,7 +295,7 @@ func (n network) ours(t *testing.T, dir string, h *house) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- router.ServeTCP(ctx, l) }()
+	go func() { done <- router.ServeTCP(ctx, l, nil) }()
 	t.Cleanup(func() { cancel(); <-done })
 }
 
