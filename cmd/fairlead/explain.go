@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/dnsrouter"
 	"github.com/fairlead/fairlead/gateway/device"
 	"github.com/fairlead/fairlead/gateway/policy"
+	"github.com/fairlead/fairlead/nft/route"
 	"github.com/fairlead/fairlead/openwrt/config"
 	"github.com/fairlead/fairlead/openwrt/lease"
 )
@@ -39,6 +40,7 @@ type subject struct {
 	proto   policy.Proto
 	unknown policy.Unknown
 	local   bool // the name is this network's own
+	near    bool // a flow to the address stays in this machine's networks
 }
 
 func explainCommand(e env, args []string) int {
@@ -59,7 +61,8 @@ func explainCommand(e env, args []string) int {
 	return 0
 }
 
-// explain says what would happen, by the configuration alone.
+// explain says what would happen, by the configuration and by what this machine
+// knows of its networks.
 func explain(file, who, what string) (explanation, error) {
 	cfg, err := config.Load(file, false)
 	if err != nil {
@@ -83,6 +86,7 @@ func explain(file, who, what string) (explanation, error) {
 	}
 	_, known := names.Host(s.name)
 	s.local = known || dnsrouter.IsLocal(s.name, cfg.DNS.LocalDomain, names.Rules().Domains)
+	s.near = !s.question() && gen.near(s.addr)
 	x := gen.explain(client, s)
 	x.askFirewall(gen, from, s)
 	return x, nil
@@ -199,6 +203,10 @@ func (x *explanation) off(s subject, local string) {
 func (x *explanation) address(g *generation, client policy.Client, s subject) {
 	x.Name = s.addr.String()
 	switch {
+	case s.question():
+		x.Rule, x.Outbound, x.Path = "default", "direct", "relay"
+		x.say("fairlead answers questions to port 53 itself, whatever server they are meant for, and asks on as the rules say of each name")
+		return
 	case neverRouted(s.addr):
 		x.Rule, x.Outbound, x.Path = "default", "direct", "kernel"
 		x.say("no router carries such an address from one network to another: it is never diverted")
@@ -207,6 +215,10 @@ func (x *explanation) address(g *generation, client policy.Client, s subject) {
 		x.Rule, x.Outbound, x.Path = "fakeip", "reject", "reject"
 		x.say("a fake address: ask for the name that it was given for; one that stands for no name is refused")
 		return
+	case s.near:
+		x.Rule, x.Outbound, x.Path = "default", "direct", "kernel"
+		x.say("the address is this router's own or of a network that it is in: it is never diverted")
+		return
 	}
 	ways := g.policy.Judge(policy.Flow{Client: client, Addr: s.addr, Port: s.port, Proto: s.proto}, s.unknown|policy.HostUnknown)
 	x.take(ways)
@@ -214,6 +226,20 @@ func (x *explanation) address(g *generation, client policy.Client, s subject) {
 		x.Path = "relay"
 		x.say("a bare address: its flow is sniffed, because a name could send it another way; an address that DNS answered for a direct name stays in the kernel")
 	}
+}
+
+// question tells DNS that is sent to an address.
+func (s subject) question() bool { return s.addr.IsValid() && s.port == portDNS }
+
+// near tells the addresses that are never diverted: they are this machine's, or
+// of its networks, or no router carries them.
+func (g *generation) near(addr netip.Addr) bool {
+	var own ownAddresses
+	own.look()
+	if home, lan, err := route.Connected(g.devices); err == nil {
+		own.follow(home, lan, g.devices)
+	}
+	return own.near(addr) || neverRouted(addr)
 }
 
 // neverRouted tells the addresses of this machine, this link and of groups.

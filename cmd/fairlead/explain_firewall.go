@@ -50,9 +50,10 @@ func only(s policy.Section) policy.Device {
 }
 
 // askFirewall says what the machine's firewall does with what is explained. Of
-// what leaves by an interface outbound it knows nothing: that is not the WAN.
+// what leaves by an interface outbound, or stays in this machine's networks, it
+// knows nothing: that is not the WAN.
 func (x *explanation) askFirewall(g *generation, from policy.Device, s subject) {
-	if x.Path != "relay" && x.Path != "kernel" || s.local || x.kind == policy.Interface {
+	if x.Path != "relay" && x.Path != "kernel" || s.local || s.near || x.kind == policy.Interface {
 		return
 	}
 	w := wallOf(g.cfg)
@@ -60,13 +61,16 @@ func (x *explanation) askFirewall(g *generation, from policy.Device, s subject) 
 	if err != nil || f == nil {
 		return
 	}
-	if s.name != "" {
+	if s.name != "" || s.question() {
 		question := firewall.Flow{From: from, Family: versionOf(from.Addr), Proto: policy.UDP, Port: portDNS}
 		if a := f.Answers(w.place(g), question, time.Now()); a.Refused {
 			x.Answer, x.Upstream, x.why = "none", "", nil
 			x.refusedBy(a, "the firewall does not let the client ask this router")
 			return
 		}
+	}
+	if s.question() {
+		return
 	}
 	flow := firewall.Flow{From: from, Family: versionOf(s.addr), To: s.addr, Proto: s.proto, Port: s.port}
 	if x.Answer == "fake" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,6 +98,53 @@ config client 'rest'
 	} {
 		if x, err := explain(path, tt.who, "www.example"); err != nil || x.Client != tt.want {
 			t.Errorf("%s: %s belongs to section %q (%v), want %s", tt.sentence, tt.who, x.Client, err, tt.want)
+		}
+	}
+}
+
+func TestExplainKnowsTheNetworksOfTheRouter(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	h.configure(h.ConfigText(lab.Config{Default: "node"}))
+	for _, tt := range []struct {
+		sentence string
+		addr     netip.Addr
+		port     string
+		path     string
+	}{
+		{"an address of its own", h.At.RouterLAN.V4, "", "kernel"},
+		{"one towards the WAN", h.At.RouterWAN.V6, "", "kernel"},
+		{"its web pages", h.At.RouterLAN.V4, ":80", "kernel"},
+		{"another device of the LAN", h.At.RouterLAN.V4.Next(), "", "kernel"},
+		{"the ISP's router", h.At.Gateway.V6, "", "kernel"},
+		{"its DNS", h.At.RouterLAN.V4, ":53/udp", "relay"},
+		{"the DNS of somebody else", h.At.Public.V4, ":53", "relay"},
+		{"an address far away", h.At.Foreign.V4, "", "relay"},
+		{"another one", h.At.Foreign.V6, "", "relay"},
+	} {
+		what := tt.addr.String() + tt.port
+		out, errs, _ := h.command("explain", "--json", "--client", "192.168.77.77", what)
+		var x explanation
+		if err := jsonInto(out, &x); err != nil || x.Path != tt.path {
+			t.Errorf("%s: explain %s says path %q (%v, %s), want %s", tt.sentence, what, x.Path, err, errs, tt.path)
+		}
+	}
+}
+
+func TestTheFirewallIsAskedOfTheWANOnly(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	h.configure(h.ConfigText(lab.Config{Default: "node"}))
+	h.writeBeside(t, "firewall", twoZones)
+	for what, want := range map[string]string{
+		h.At.RouterLAN.V4.String():         "kernel",
+		h.At.RouterLAN.V4.String() + ":53": "relay",
+		h.At.Public.V4.String() + ":53":    "relay",
+		"239.255.255.250":                  "kernel",
+		h.At.Public.V4.String():            "reject",
+	} {
+		out, errs, _ := h.command("explain", "--json", "--client", "192.168.77.77", what)
+		var x explanation
+		if err := jsonInto(out, &x); err != nil || x.Path != want {
+			t.Errorf("explain %s says path %q (%v, %s), want %s: the LAN may not forward, and may ask this router", what, x.Path, err, errs, want)
 		}
 	}
 }
