@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/fairlead/fairlead/package/apk"
@@ -14,21 +16,48 @@ import (
 	"github.com/fairlead/fairlead/package/payload"
 )
 
-// makeIPK makes a package of each variant for some architectures.
+// makeIPK makes a package of each variant for some architectures, as many at a
+// time as there are processors: compressing takes one.
 func makeIPK(out io.Writer, arches []string) error {
-	return eachBuild(arches, func(p payload.Package, b build) error {
-		data, err := ipk.Pack(p)
-		if err != nil {
-			return err
-		}
-		for _, arch := range b.arches {
-			p.Arch = arch
-			if err := writeIPK(out, p, data); err != nil {
-				return err
-			}
-		}
+	type made struct {
+		list bytes.Buffer
+		err  error
+	}
+	var all []chan *made
+	turns := make(chan struct{}, runtime.NumCPU())
+	err := eachBuild(arches, func(p payload.Package, b build) error {
+		done := make(chan *made, 1)
+		all = append(all, done)
+		turns <- struct{}{}
+		go func() {
+			var m made
+			m.err = packIPK(&m.list, p, b.arches)
+			done <- &m
+			<-turns
+		}()
 		return nil
 	})
+	for _, done := range all {
+		m := <-done
+		m.list.WriteTo(out)
+		err = errors.Join(err, m.err)
+	}
+	return err
+}
+
+// packIPK makes a package for each of the architectures that one build serves.
+func packIPK(out io.Writer, p payload.Package, arches []string) error {
+	data, err := ipk.Pack(p)
+	if err != nil {
+		return err
+	}
+	for _, arch := range arches {
+		p.Arch = arch
+		if err := writeIPK(out, p, data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeIPK(out io.Writer, p payload.Package, data ipk.Data) error {
@@ -36,13 +65,16 @@ func writeIPK(out io.Writer, p payload.Package, data ipk.Data) error {
 	if err := ipk.Write(&b, p, data); err != nil {
 		return err
 	}
-	name := filepath.Join(binaries, "ipk", ipk.Name(p))
+	name := ipkFile(p)
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%-64s %9d bytes\n", name, b.Len())
 	return os.WriteFile(name, b.Bytes(), 0o644)
 }
+
+// ipkFile is where a package for opkg lies after `make ipk`.
+func ipkFile(p payload.Package) string { return filepath.Join(binaries, "ipk", ipk.Name(p)) }
 
 // makeAPK stages a package of each variant for some architectures, and makes it
 // where the program apk is there.

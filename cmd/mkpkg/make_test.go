@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,27 @@ func TestPackagesBearNameVersionAndArchitecture(t *testing.T) {
 	for _, want := range []string{"fairlead_" + version + "_mipsel_24kc.ipk", "fairlead-tiny_" + version + "_mipsel_24kc.ipk"} {
 		if _, err := os.Stat(filepath.Join("bin/ipk", want)); err != nil {
 			t.Errorf("there is no %s (%v); mkpkg said\n%s", want, err, out.String())
+		}
+	}
+}
+
+func TestThePackageThatWasMadeIsWeighed(t *testing.T) {
+	workshop(t)
+	if _, _, err := measure([]string{"mipsel_24kc"}); err == nil || !strings.Contains(err.Error(), "make ipk") {
+		t.Errorf("weighing a package that is not there = %v, want an error that says how to make it", err)
+	}
+	var out bytes.Buffer
+	if err := makeIPK(&out, []string{"mipsel_24kc"}); err != nil {
+		t.Fatal(err)
+	}
+	names, sizes, err := measure([]string{"mipsel_24kc"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		want := fmt.Sprintf("%9d bytes\n", sizes[name].packed)
+		if !strings.Contains(out.String(), want) || sizes[name].installed <= sizes[name].packed {
+			t.Errorf("%s weighs %+v, want the package as in\n%sand files that take more", name, sizes[name], out.String())
 		}
 	}
 }

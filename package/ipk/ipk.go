@@ -45,11 +45,29 @@ func Name(p payload.Package) string {
 
 // Pack compresses the files of a package.
 func Pack(p payload.Package) (Data, error) {
-	a := archive{mtime: p.Built}
-	if err := a.addTree(p.Files); err != nil {
-		return Data{}, fmt.Errorf("packing the files of %s: %w", p.Name, err)
+	a, err := files(p)
+	if err != nil {
+		return Data{}, err
 	}
 	return a.pack()
+}
+
+// Installed is Data.Installed, without compressing anything.
+func Installed(p payload.Package) (int, error) {
+	a, err := files(p)
+	if err != nil {
+		return 0, err
+	}
+	plain, err := a.bytes()
+	return len(plain), err
+}
+
+func files(p payload.Package) (archive, error) {
+	a := archive{mtime: p.Built}
+	if err := a.addTree(p.Files); err != nil {
+		return archive{}, fmt.Errorf("packing the files of %s: %w", p.Name, err)
+	}
+	return a, nil
 }
 
 // Write writes a package whose files are packed already. The outer file is a
