@@ -56,8 +56,8 @@ test: check
 ifeq ($(RACE),)
 	@echo '*** cgo or a C compiler is missing: the tests run WITHOUT the race detector'
 endif
-	$(GO) test $(RACE) $$($(GO) list ./... | grep -v '/cmd/fairlead$$')
-	$(GO) test $(RACE) ./cmd/fairlead # by itself: what others load the machine with looks like a slow daemon
+	$(GO) test $(RACE) -vet=off $$($(GO) list ./... | grep -v '/cmd/fairlead$$') # check has vetted
+	$(GO) test $(RACE) -vet=off ./cmd/fairlead # by itself: what others load the machine with looks like a slow daemon
 	$(GO) test -tags router,tiny -run Tiny ./openwrt/config # what the other tests do not build
 	$(GO) test -tags quic -run QUIC ./openwrt/config
 	$(GO) test -tags quic -run OverQUICIs ./cmd/fairlead
@@ -73,8 +73,8 @@ check:
 # Every fuzz target of every package in turn. Minimizing is bounded, because it
 # would otherwise take a minute for each interesting input.
 fuzz:
-	@list=$$($(GO) test -list '^Fuzz' ./...) || { echo "$$list"; exit 1; }; \
-	echo "$$list" | awk '/^Fuzz/ { t[n++] = $$1 } $$1 == "ok" { while (n) print $$2, t[--n] }' | \
+	@files=$$($(GO) list -f '{{range .TestGoFiles}}{{$$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$.Dir}}/{{.}} {{end}}' ./...) || exit 1; \
+	grep -o '^func Fuzz[A-Za-z0-9_]*' $$files | sed 's,^$(CURDIR)\(.*\)/[^/]*:func ,.\1 ,' | \
 	while read -r package target; do \
 		echo "fuzzing $$package $$target for $(FUZZTIME)"; \
 		out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$package" 2>&1) || \
