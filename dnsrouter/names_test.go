@@ -27,6 +27,7 @@ func TestNamesOfNobodyElseAreAnsweredHere(t *testing.T) {
 		{"home.arpa is private", "a.home.arpa", dns.TypeA, dns.RcodeNameError, nil},
 		{"a name that only ends alike is not", "xhome.arpa", dns.TypeTXT, dns.RcodeSuccess, nil},
 		{"a single label is a host's", "wpad", dns.TypeA, dns.RcodeNameError, nil},
+		{"also with a dot in it", `www\.direct\.example`, dns.TypeA, dns.RcodeNameError, nil},
 		{"letters are compared without case", "TV.LoCaL", dns.TypeA, dns.RcodeNameError, nil},
 		{"a host that is known", "nas.lan", dns.TypeA, dns.RcodeSuccess, []string{"192.168.1.5"}},
 		{"has no address that is not", "nas.lan", dns.TypeAAAA, dns.RcodeSuccess, nil},
@@ -133,6 +134,7 @@ func TestANameIsAnsweredByItsWay(t *testing.T) {
 	}{
 		{"a direct name is asked locally", laptop, "www.direct.example", fromLocal},
 		{"also by a realip client", tv, "www.direct.example", fromLocal},
+		{"one that ends in it within a label is another", tv, `www\.direct.example`, fromRemote},
 		{"a name of the node is faked", laptop, "www.node.example", fake},
 		{"but not for a realip client", tv, "www.node.example", fromRemote},
 		{"nor for one whose every name is direct", desk, "www.node.example", fromLocal},

@@ -120,14 +120,15 @@ func appendText(dst, msg []byte, off int) []byte {
 	}
 }
 
-// appendChar escapes as RFC 1035 section 5.1 says.
+// appendChar escapes as RFC 1035 section 5.1 says: a dot by its number, so that
+// every dot of a name stands between two labels.
 func appendChar(dst []byte, c byte) []byte {
 	switch {
 	case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-', c == '_':
 		return append(dst, c)
-	case c <= ' ', c >= 0x7f:
+	case c <= ' ', c >= 0x7f, c == '.':
 		return append(dst, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
-	case c == '.', c == '\\', c == '"', c == '(', c == ')', c == ';', c == '@', c == '$':
+	case c == '\\', c == '"', c == '(', c == ')', c == ';', c == '@', c == '$':
 		return append(dst, '\\', c)
 	}
 	return append(dst, lower(c))

@@ -112,7 +112,7 @@ func TestNamesSurviveTextAndBack(t *testing.T) {
 	tests := []struct{ name, wire, text string }{
 		{"the root is empty", "\x00", ""},
 		{"letters become lower case", "\x02Ab\x01C\x00", "ab.c"},
-		{"a dot within a label is escaped", "\x03a.b\x00", `a\.b`},
+		{"a dot within a label is a number", "\x03a.b\x00", `a\046b`},
 		{"a backslash is escaped", "\x01\\\x00", `\\`},
 		{"control characters are numbers", "\x02\x00\xff\x00", `\000\255`},
 		{"a space is a number", "\x03a b\x00", `a\032b`},
