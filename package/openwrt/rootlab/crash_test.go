@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
 )
@@ -110,4 +111,19 @@ func TestWhoeverWaitsForCrashesIsStartedAgainAndEndsWithTheService(t *testing.T)
 		_, code := r.try("grep -q -e subscri[b]e -e fairlead/[w]atch /proc/[0-9]*/cmdline")
 		return code != 0
 	})
+}
+
+func TestWhatACrashLeftIsTakenBackWhenFairleadIsDisabled(t *testing.T) {
+	r := bootWith(t, time.Second)
+	kernel := r.kernel()
+	r.install()
+	r.configure(lab.Config{OnFailure: "closed"})
+	r.sh("service fairlead start")
+	r.daemon()
+	r.firewalled()
+	// For five seconds it lies dead, and nobody of procd's is there to be stopped.
+	r.kill()
+	r.sh("uci set fairlead.main.enabled=0 && uci commit fairlead && service fairlead reload")
+	until(t, "the firewall takes its rule back", func() bool { return !r.accepts() })
+	wantSame(t, "the kernel", r.kernel(), kernel)
 }
