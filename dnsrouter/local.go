@@ -76,11 +76,14 @@ func (r *Router) local(ctx context.Context, plan *Plan, q *question, from netip.
 		return r.root(q), nil
 	}
 	rules := r.localRules()
+	if q.delegation() && q.name != plan.Config.LocalDomain && !underAny(q.name, rules.Domains) {
+		return nil, nil
+	}
 	ours := IsLocal(q.name, plan.Config.LocalDomain, rules.Domains)
 	if h, ok := r.localHost(q.name); ok && (ours || h.answers(q.Type)) {
 		return r.host(q, h, from), nil
 	}
-	if !ours || q.delegation() && q.name != plan.Config.LocalDomain && !underAny(q.name, rules.Domains) {
+	if !ours {
 		return nil, nil
 	}
 	if underAny(q.name, rules.Domains) || rules.KeepsPlain && q.Labels() == 1 && (q.Type == wire.TypeA || q.Type == wire.TypeAAAA) {
@@ -105,7 +108,8 @@ func (r *Router) root(q *question) []byte {
 }
 
 // delegation tells what a validating client asks on its way from the root to a
-// public name: no host's name, though it has one label only.
+// public name: no host's name, though it has one label only, and a device may
+// call itself com.
 func (q *question) delegation() bool {
 	return (q.Type == wire.TypeDS || q.Type == wire.TypeDNSKEY) && q.Labels() == 1 && !isSpecial(q.name)
 }
