@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,6 +66,19 @@ func TestARuleSetIsReadInTheJailWhereverItLies(t *testing.T) {
 			answer, err := r.Clients["laptop"].Lookup(r.ctx(), r.At.RouterLAN.V4, name, lab.TypeA, "udp")
 			return err == nil && answer.RCode == nxdomain
 		})
+	}
+}
+
+func TestAHostsFileIsReadInTheJailWhereverItLies(t *testing.T) {
+	r := boot(t)
+	r.sh("echo 192.0.2.9 blocked.example >/etc/hosts.block; sed -i \"/^config dnsmasq/a list addnhosts '/etc/hosts.block'\" /etc/config/dhcp")
+	r.install()
+	r.configure(lab.Config{})
+	r.sh("service fairlead start")
+	r.daemon()
+	answer, err := r.Clients["laptop"].Lookup(r.ctx(), r.At.RouterLAN.V4, "blocked.example", lab.TypeA, "udp")
+	if want := []netip.Addr{netip.MustParseAddr("192.0.2.9")}; err != nil || !slices.Equal(answer.Addrs, want) {
+		t.Errorf("a name of dnsmasq's option addnhosts has the addresses %v (%v), want %v", answer.Addrs, err, want)
 	}
 }
 
