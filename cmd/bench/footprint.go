@@ -25,6 +25,8 @@ const (
 	idleConns = 2000
 	// settling lets a process return what its start left.
 	settling = time.Second
+	// resting has the daemon give back what a load left, ten seconds after it.
+	resting = 12 * time.Second
 )
 
 // footprint starts the daemon some times; the last one goes on running.
@@ -113,7 +115,7 @@ func (b *bench) named() (int64, error) {
 			return 0, fmt.Errorf("of %d questions %d were answered, %d wrongly (%s)", o.Sent, o.Count, o.Errors, o.Why)
 		}
 	}
-	time.Sleep(settling)
+	time.Sleep(resting)
 	return resident(h.daemon.Pid())
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"runtime"
 	"runtime/debug"
+	"time"
 )
 
 const (
@@ -18,19 +19,26 @@ const (
 	leastGarbage = 6 << 20
 	// Bounds of what may be thrown away, in percent of what lives.
 	leastPercent, mostPercent = 50, 300
+	// quiet is how long there is no collection until what is free goes back to the
+	// system, of which the runtime would keep some megabytes for ever. Under load
+	// there is one every few seconds, so nothing is given back that is used again soon.
+	quiet = 10 * time.Second
 )
 
 // setCollector has the collector run when there is garbage of half the size of what
-// lives, but not of less than leastGarbage.
+// lives, but not of less than leastGarbage, and give back what is free when all is quiet.
 func setCollector() {
 	debug.SetMemoryLimit(memoryLimit)
 	debug.SetGCPercent(leastPercent)
-	afterCollection(&collection{percent: leastPercent})
+	afterCollection(&collection{percent: leastPercent, quiet: quiet, rest: time.AfterFunc(quiet, debug.FreeOSMemory)})
 }
 
 // collection is found by each run of the collector, as garbage.
 type collection struct {
-	percent int // as set
+	percent int           // as set
+	forced  uint32        // collections that somebody asked for
+	quiet   time.Duration // after which rest is due
+	rest    *time.Timer   // collects, too, and gives back what is free
 }
 
 func afterCollection(c *collection) {
@@ -42,8 +50,19 @@ func afterCollection(c *collection) {
 			c.percent = percent
 			debug.SetGCPercent(percent)
 		}
+		if !c.wasAsked(&m) {
+			c.rest.Reset(c.quiet)
+		}
 		afterCollection(c)
 	})
+}
+
+// wasAsked tells a collection that somebody asked for, as rest does, which must not
+// be followed by another one for ever.
+func (c *collection) wasAsked(m *runtime.MemStats) bool {
+	before := c.forced
+	c.forced = m.NumForcedGC
+	return c.forced != before
 }
 
 // percentFor is the collector's percentage while so many bytes live, in steps of ten
