@@ -66,19 +66,35 @@ func newPlain(t *target) *plain {
 // servers repeat and a forger has to guess: of all but those that change it.
 func (p *plain) mix() bool { return p.missed.Load() < caseMisses }
 
+// ask asks until a datagram or TCP answers. A server without TCP that changes the
+// letter case is asked again until that is known to be its habit.
 func (p *plain) ask(ctx context.Context, q Question) ([]byte, error) {
 	until := time.Now().Add(totalTime)
+	for {
+		answer, err := p.overUDPAndTCP(ctx, q, until)
+		if !errors.Is(err, wire.ErrCase) {
+			return answer, err
+		}
+	}
+}
+
+// overUDPAndTCP asks once. The error is wire.ErrCase where TCP failed, too.
+func (p *plain) overUDPAndTCP(ctx context.Context, q Question, until time.Time) ([]byte, error) {
 	answer, err := p.overUDP(ctx, q, until)
 	if errors.Is(err, errEDNS) {
 		p.bare.Store(true)
 		answer, err = p.overUDP(ctx, q, until)
 		p.bare.Store(err == nil && useful(answer)) // else it is not EDNS that it does not like
 	}
-	if errors.Is(err, wire.ErrCase) {
+	changed := errors.Is(err, wire.ErrCase)
+	if changed {
 		p.missed.Add(1)
 	}
-	if errors.Is(err, errTruncated) || errors.Is(err, errForged) || errors.Is(err, wire.ErrCase) {
-		return p.kept(ctx, p.tcp, q, until)
+	if changed || errors.Is(err, errTruncated) || errors.Is(err, errForged) {
+		whole, failed := p.kept(ctx, p.tcp, q, until)
+		if failed == nil || !changed {
+			return whole, failed
+		}
 	}
 	return answer, err
 }

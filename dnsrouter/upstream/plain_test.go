@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,6 +125,26 @@ func TestAServerThatChangesLetterCaseIsLearnt(t *testing.T) {
 	}
 	if got, want := len(tcp.all()), caseMisses; got != want {
 		t.Errorf("asked %d times over TCP, want %d", got, want)
+	}
+}
+
+// datagramsOnly is a way to servers that have no TCP.
+type datagramsOnly struct{ way }
+
+func (*datagramsOnly) DialTCP(context.Context, string, netip.AddrPort) (net.Conn, error) {
+	return nil, syscall.ECONNREFUSED
+}
+
+func TestAServerThatChangesLetterCaseAndHasNoTCPIsLearntByItsFirstQuestion(t *testing.T) {
+	addr, seen := serveUDP(t, func(a asked) [][]byte {
+		return [][]byte{a.reply(right, func(m *dns.Msg) { m.Question[0].Name = strings.ToLower(m.Question[0].Name) })}
+	})
+	u := open(t, &datagramsOnly{}, Options{}, udp(addr))
+	for i := range 3 {
+		wantAddress(t, u, fmt.Sprintf("a-long-name-with-many-letters-%d.example.com", i), right)
+	}
+	if got, want := len(seen.all()), caseMisses+3; got != want {
+		t.Errorf("asked %d times, want %d", got, want)
 	}
 }
 
