@@ -82,11 +82,15 @@ func caseOf(gen *generation, running bool) doctor.Case {
 		},
 		Conntrack: conntrackNetlink,
 		Exists:    func(device string) bool { _, err := net.InterfaceByName(device); return err == nil },
+		Uplinks:   route.DefaultDevices,
 	}}
 	if seconds, err := strconv.ParseInt(built, 10, 64); err == nil && seconds > 0 {
 		c.Built = time.Unix(seconds, 0)
 	}
 	c.Interfaces = gen.waysOut()
+	if gen.cfg.Policy.LocalUpstream == "auto" {
+		c.Announced = gen.wan.resolvers
+	}
 	c.Services = func() ([]doctor.Service, error) { return servicesOf(ubus.Socket) }
 	c.Firewall = wallOf(gen.cfg).unseen(gen)
 	return c

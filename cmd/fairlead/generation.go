@@ -36,6 +36,7 @@ type generation struct {
 	outbounds map[string]gateway.Outbound
 	upstreams map[string]*upstream.Upstream
 	dnsmasq   *upstream.Upstream // of this machine; nil: it has no DNS
+	wan       *wan
 }
 
 // resolver asks one upstream for addresses.
@@ -80,7 +81,7 @@ func newGeneration(cfg *config.Config, on *machine, log *slog.Logger) (*generati
 	if err != nil {
 		return nil, err
 	}
-	g := &generation{cfg: cfg, networks: networks, devices: networks.devices(cfg.Devices, cfg.Networks, log)}
+	g := &generation{cfg: cfg, networks: networks, devices: networks.devices(cfg.Devices, cfg.Networks, log), wan: on.wan}
 	pcfg := cfg.Policy
 	pcfg.Clients = append([]policy.Section(nil), pcfg.Clients...)
 	for i := range pcfg.Clients {

@@ -41,6 +41,7 @@ type Case struct {
 	Running    bool      // a gateway runs with this configuration
 	Built      time.Time // when this program was made; zero: unknown
 	Kernel     Kernel
+	Announced  func() []netip.AddrPort   // by the WAN: DNS servers for names that leave directly; nil: others are asked
 	Services   func() ([]Service, error) // of OpenWrt; nil: this is none
 	Root       string                    // of the file system, empty: /
 }
@@ -54,7 +55,8 @@ type Kernel struct {
 	HardwareOffload func() ([]string, error)
 	Connected       func(devices []string) (map[string][]netip.Prefix, error)
 	Exists          func(device string) bool
-	Conntrack       func() error // whether the kernel can delete single flows
+	Uplinks         func() ([]string, error) // interfaces of the default routes
+	Conntrack       func() error             // whether the kernel can delete single flows
 }
 
 // Rival is a table of another program that diverts what we divert.
@@ -68,7 +70,7 @@ func Examine(c Case) []Finding {
 	var all []Finding
 	for _, look := range []func(Case) []Finding{
 		features, conntrack, forwarding, bridges, validMark, reversePath,
-		rivals, clashes, offload, devices, resolver, clock, unseen,
+		rivals, clashes, offload, devices, resolver, announced, clock, unseen,
 		services, dnsmasqPort,
 	} {
 		all = append(all, look(c)...)
@@ -252,6 +254,19 @@ func resolver(c Case) []Finding {
 	}
 	return one("no-resolver", Warning, "nothing answers DNS on this router beside fairlead",
 		"let dnsmasq run: it answers the next question if fairlead stops")
+}
+
+// announced: a WAN may be told not to announce any (option peerdns '0'). Before
+// there is one, nobody can have.
+func announced(c Case) []Finding {
+	if c.Announced == nil || len(c.Announced()) > 0 {
+		return nil
+	}
+	if uplinks, err := c.Kernel.Uplinks(); err != nil || len(uplinks) == 0 {
+		return nil
+	}
+	return one("no-wan-resolver", Error, "the WAN announced no DNS server, so the upstream auto has nobody to ask for names that leave directly",
+		"declare an upstream section with a server, and name it in option local_upstream of section dns")
 }
 
 // unseen: flows that the gateway carries do not pass the chain forward.

@@ -24,6 +24,7 @@ func healthy(t *testing.T) Case {
 				return map[string][]netip.Prefix{"br-lan": {netip.MustParsePrefix("192.168.1.0/24")}}, nil
 			},
 			Exists:    func(string) bool { return true },
+			Uplinks:   func() ([]string, error) { return []string{"wan"}, nil },
 			Conntrack: func() error { return nil },
 		},
 	}
@@ -60,6 +61,15 @@ func TestAHealthyMachineHasNoFinding(t *testing.T) {
 	}
 }
 
+func TestWithoutAWANNobodyIsMissedWhoCouldBeAsked(t *testing.T) {
+	c := healthy(t)
+	c.Announced = func() []netip.AddrPort { return nil }
+	c.Kernel.Uplinks = func() ([]string, error) { return nil, nil }
+	if got := Examine(c); len(got) != 0 {
+		t.Errorf("Examine = %+v, want nothing", got)
+	}
+}
+
 func TestEachIllnessIsFoundByItsCode(t *testing.T) {
 	for name, tt := range map[string]struct {
 		code     string
@@ -91,12 +101,13 @@ func TestEachIllnessIsFoundByItsCode(t *testing.T) {
 		"hardware offload": {"hardware-offload", Note, func(c *Case) {
 			c.Kernel.HardwareOffload = func() ([]string, error) { return []string{"inet fw4 ft"}, nil }
 		}},
-		"a vendor's offload":              {"vendor-offload", Error, func(c *Case) { set(t, *c, "/sys/module/mtkhnat/x", "") }},
-		"no device":                       {"no-device", Error, func(c *Case) { c.Devices = nil }},
-		"a device that is not there":      {"device-missing", Warning, func(c *Case) { c.Kernel.Exists = func(string) bool { return false } }},
-		"a device without an address":     {"device-bare", Warning, func(c *Case) { c.Devices = []string{"eth1"} }},
-		"no resolver beside us":           {"no-resolver", Warning, func(c *Case) { set(t, *c, "/proc/net/udp", "") }},
-		"a clock from before the program": {"clock", Warning, func(c *Case) { c.Built = time.Now().Add(time.Hour) }},
+		"a vendor's offload":               {"vendor-offload", Error, func(c *Case) { set(t, *c, "/sys/module/mtkhnat/x", "") }},
+		"no device":                        {"no-device", Error, func(c *Case) { c.Devices = nil }},
+		"a device that is not there":       {"device-missing", Warning, func(c *Case) { c.Kernel.Exists = func(string) bool { return false } }},
+		"a device without an address":      {"device-bare", Warning, func(c *Case) { c.Devices = []string{"eth1"} }},
+		"no resolver beside us":            {"no-resolver", Warning, func(c *Case) { set(t, *c, "/proc/net/udp", "") }},
+		"a WAN that announced no resolver": {"no-wan-resolver", Error, func(c *Case) { c.Announced = func() []netip.AddrPort { return nil } }},
+		"a clock from before the program":  {"clock", Warning, func(c *Case) { c.Built = time.Now().Add(time.Hour) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := healthy(t)
