@@ -40,6 +40,7 @@ type subject struct {
 	proto   policy.Proto
 	unknown policy.Unknown
 	local   bool // the name is this network's own
+	own     bool // the address is this machine's
 	near    bool // a flow to the address stays in this machine's networks
 }
 
@@ -86,7 +87,7 @@ func explain(file, who, what string) (explanation, error) {
 	}
 	_, known := names.Host(s.name)
 	s.local = known || dnsrouter.IsLocal(s.name, cfg.DNS.LocalDomain, names.Rules().Domains)
-	s.near = !s.question() && gen.near(s.addr)
+	s.own, s.near = gen.whereabouts(s.addr)
 	x := gen.explain(client, s)
 	x.askFirewall(gen, from, s)
 	return x, nil
@@ -231,15 +232,15 @@ func (x *explanation) address(g *generation, client policy.Client, s subject) {
 // question tells DNS that is sent to an address.
 func (s subject) question() bool { return s.addr.IsValid() && s.port == portDNS }
 
-// near tells the addresses that are never diverted: they are this machine's, or
-// of its networks, or no router carries them.
-func (g *generation) near(addr netip.Addr) bool {
-	var own ownAddresses
-	own.look()
+// whereabouts tells the addresses of this machine, and those of its networks or
+// that no router carries: but for questions, flows to them are never diverted.
+func (g *generation) whereabouts(addr netip.Addr) (own, near bool) {
+	var here ownAddresses
+	here.look()
 	if home, lan, err := route.Connected(g.devices); err == nil {
-		own.follow(home, lan, g.devices)
+		here.follow(home, lan, g.devices)
 	}
-	return own.near(addr) || neverRouted(addr)
+	return here.has(addr), here.near(addr) || neverRouted(addr)
 }
 
 // neverRouted tells the addresses of this machine, this link and of groups.

@@ -53,7 +53,7 @@ func only(s policy.Section) policy.Device {
 // what leaves by an interface outbound, or stays in this machine's networks, it
 // knows nothing: that is not the WAN.
 func (x *explanation) askFirewall(g *generation, from policy.Device, s subject) {
-	if x.Path != "relay" && x.Path != "kernel" || s.local || s.near || x.kind == policy.Interface {
+	if x.Path != "relay" && x.Path != "kernel" || s.local || s.near && !s.question() || x.kind == policy.Interface {
 		return
 	}
 	w := wallOf(g.cfg)
@@ -61,7 +61,8 @@ func (x *explanation) askFirewall(g *generation, from policy.Device, s subject) 
 	if err != nil || f == nil {
 		return
 	}
-	if s.name != "" || s.question() {
+	ours := s.own && s.question()
+	if s.name != "" || ours {
 		question := firewall.Flow{From: from, Family: versionOf(from.Addr), Proto: policy.UDP, Port: portDNS}
 		if a := f.Answers(w.place(g), question, time.Now()); a.Refused {
 			x.Answer, x.Upstream, x.why = "none", "", nil
@@ -69,7 +70,7 @@ func (x *explanation) askFirewall(g *generation, from policy.Device, s subject) 
 			return
 		}
 	}
-	if s.question() {
+	if ours {
 		return
 	}
 	flow := firewall.Flow{From: from, Family: versionOf(s.addr), To: s.addr, Proto: s.proto, Port: s.port}

@@ -47,6 +47,7 @@ func TestExplainAsksTheFirewall(t *testing.T) {
 		{"a rule for an address that is dialled", twoZones + server + lanToWAN, "tv", "203.0.113.9:443", "Server", "none", "reject", `"Server"`},
 		{"a rule that keeps the client from asking", twoZones + mute + lanToWAN, "tv", "www.foreign.example", "Mute", "none", "reject", "ask this router"},
 		{"a client that is off is the firewall's alone", twoZones, "guest", "www.example", "default", "real", "off", ""},
+		{"a question to a server elsewhere", twoZones + kid + lanToWAN, "tv", "8.8.8.8:53/udp", "Bedtime", "none", "reject", "reach the WAN"},
 		{"what is rejected is rejected by its own rule", twoZones, "tv", "blocked.example", "blocked", "none", "reject", ""},
 	} {
 		path := configFile(t, household)
@@ -137,7 +138,7 @@ func TestTheFirewallIsAskedOfTheWANOnly(t *testing.T) {
 	for what, want := range map[string]string{
 		h.At.RouterLAN.V4.String():         "kernel",
 		h.At.RouterLAN.V4.String() + ":53": "relay",
-		h.At.Public.V4.String() + ":53":    "relay",
+		h.At.Public.V4.String() + ":53":    "reject",
 		"239.255.255.250":                  "kernel",
 		h.At.Public.V4.String():            "reject",
 	} {
