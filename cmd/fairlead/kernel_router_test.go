@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/fairlead/fairlead/cmd/fairlead/lab"
@@ -39,5 +40,24 @@ func TestTheRoutersOwnTrafficFollowsThePolicyOnlyIfAsked(t *testing.T) {
 				t.Errorf("a client was answered %s for a domestic name, want %s", laptop, h.At.Domestic.V4)
 			}
 		})
+	}
+}
+
+// Its program holds the port from which a datagram must be sent again.
+func TestADirectUDPFlowOfTheRouterLosesNothing(t *testing.T) {
+	h := newHome(t, lab.Options{}, lab.Config{Main: []string{"option router '1'"}})
+	router := &lab.Client{Name: "router", NS: h.Router, Addr4: h.At.RouterWAN.V4, Addr6: h.At.RouterWAN.V6}
+	eachFamily(t, func(t *testing.T, f family) {
+		c, err := router.DialUDP(h.ctx(), at(f.of(h.At.Domestic), lab.EchoPort))
+		ok(t, err)
+		defer c.Close()
+		for who := range echoes(t, c, 3) {
+			if from, err := netip.ParseAddrPort(who); err != nil || from.Addr() != f.of(h.At.RouterWAN) {
+				t.Errorf("the server saw %s, want %s", who, f.of(h.At.RouterWAN))
+			}
+		}
+	})
+	if n := h.status(t).Flows.HandedBack; n != 2 {
+		t.Errorf("%d flows were handed back, want two", n)
 	}
 }

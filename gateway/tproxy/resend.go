@@ -1,6 +1,7 @@
 package tproxy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -14,6 +15,9 @@ import (
 // on any link; the error is that of the first.
 func Resend(client, dialled netip.AddrPort, datagrams [][]byte, mark uint32) error {
 	fd, err := clientSocket(client, mark)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return resendRaw(client, dialled, datagrams, mark)
+	}
 	if err != nil {
 		return fmt.Errorf("sending datagrams of %s again: %w", client, err)
 	}
@@ -22,6 +26,29 @@ func Resend(client, dialled netip.AddrPort, datagrams [][]byte, mark uint32) err
 	for _, d := range datagrams {
 		if err := unix.Sendto(fd, d, unix.MSG_DONTWAIT, unixSockaddr(dialled)); err != nil && first == nil {
 			first = fmt.Errorf("sending datagrams of %s to %s again: %w", client, dialled, err)
+		}
+	}
+	return first
+}
+
+// resendRaw is Resend for a program of this machine, which holds the port itself.
+func resendRaw(client, dialled netip.AddrPort, datagrams [][]byte, mark uint32) error {
+	s, err := NewSender()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	fd := s.fd4
+	if client.Addr().Is6() {
+		fd = s.fd6
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+		return fmt.Errorf("setting SO_MARK: %w", err)
+	}
+	var first error
+	for _, d := range datagrams {
+		if err := s.Send(d, client, dialled); err != nil && first == nil {
+			first = err
 		}
 	}
 	return first
