@@ -167,9 +167,8 @@ func newUpstreams(cfg *config.Config, outbounds map[string]gateway.Outbound, on 
 		if !ok {
 			return nil, fmt.Errorf("preparing upstream %s: outbound %s cannot carry questions", u.Name, u.Outbound)
 		}
-		_, node := out.(*outbound.SOCKS5)
 		all[u.Name] = upstream.New(u, out, upstream.Options{
-			Log: log, TLS: &tls.Config{Time: notBeforeBuild}, Auto: on.wan.resolvers, BootstrapDialer: outbounds["direct"], KeepUDP: node, Record: on.record,
+			Log: log, TLS: &tls.Config{Time: notBeforeBuild}, Auto: on.wan.resolvers, BootstrapDialer: outbounds["direct"], Record: on.record,
 		})
 	}
 	return all, nil

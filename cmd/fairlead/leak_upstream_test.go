@@ -204,6 +204,39 @@ func TestLeak_L21_WhenTheNodeIsDeadNoOtherUpstreamIsAsked(t *testing.T) {
 	}.run(t)
 }
 
+// The questions are asked at once and bounded together: a silent node is given two
+// seconds, a slow one four.
+func TestLeak_L21_WhenTheNodeIsSilentNoOtherUpstreamIsAsked(t *testing.T) {
+	for name, used := range map[string]bool{"from the beginning": false, "after an answer": true} {
+		t.Run(name, func(t *testing.T) {
+			proof := nobody
+			if used {
+				proof = throughNode
+			}
+			leakCase{
+				config: lab.Config{},
+				leaky:  remoteIsISP,
+				act: func(p *probe) {
+					if used {
+						p.ask("tv", p.name(), lab.TypeA)
+					}
+					ok(p.t, p.Internet.Down("hosting"))
+					began := time.Now()
+					var all sync.WaitGroup
+					for i := range 20 {
+						all.Go(func() { p.rcode(p.ask("tv", fmt.Sprintf("n%d.%s", i, p.name()), lab.TypeA), lab.ServFail) })
+					}
+					all.Wait()
+					if took := time.Since(began); !p.control && took > 3500*time.Millisecond {
+						p.t.Errorf("the answers took %s, want about 2s", took)
+					}
+				},
+				proof: proof,
+			}.run(t)
+		})
+	}
+}
+
 func TestLeak_L21_WhenTheResolverIsSilentNoOtherUpstreamIsAsked(t *testing.T) {
 	leakCase{
 		config: lab.Config{},

@@ -16,6 +16,7 @@ type conns struct {
 // keptConn is a conn that ends with its upstream.
 type keptConn struct {
 	net.Conn
+	env     *env
 	release func()
 }
 
@@ -61,7 +62,7 @@ func (b *borrowed) close() {
 
 // keep makes a conn end with the upstream, or with Drop.
 func (e *env) keep(conn net.Conn) net.Conn {
-	k := &keptConn{Conn: conn}
+	k := &keptConn{Conn: conn, env: e}
 	stop := context.AfterFunc(e.ctx, func() { conn.Close() })
 	k.release = func() {
 		stop()
@@ -76,6 +77,15 @@ func (e *env) keep(conn net.Conn) net.Conn {
 	}
 	e.conns.open[k] = struct{}{}
 	return k
+}
+
+// Read takes note that somebody is there.
+func (k *keptConn) Read(b []byte) (int, error) {
+	n, err := k.Conn.Read(b)
+	if n > 0 {
+		k.env.heard.Add(1)
+	}
+	return n, err
 }
 
 // Close ends the conn.

@@ -96,8 +96,8 @@ func newSession(t *target, config *tls.Config) *session {
 	return &session{RoundTripper: s, end: s.CloseIdleConnections}
 }
 
-// ask posts the question; if a session that answered before says nothing for a
-// while, or its connection ended, once more by a new one.
+// ask posts the question; by a new session, too, if one that answered before says
+// nothing for a while, or if its connection ended.
 func (d *doh) ask(ctx context.Context, q Question) ([]byte, error) {
 	query, err := newQuery(q, 0, true, false) // id 0, for caches (RFC 8484 section 4.1)
 	if err != nil {
@@ -112,19 +112,35 @@ func (d *doh) ask(ctx context.Context, q Question) ([]byte, error) {
 		return d.post(ctx, s, query)
 	}
 
-	patient, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	doubt := time.AfterFunc(silence, func() {
-		if s.heard.Load() == heard {
-			giveUp(errGone)
-		}
-	})
-	defer doubt.Stop()
-	answer, err := d.post(patient, s, query)
-	if !errors.Is(err, errGone) || ctx.Err() != nil {
-		return answer, err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	outcomes := make(chan outcome, 2)
+	post := func(s *session) {
+		d.target.env.running.Go(func() {
+			answer, err := d.post(ctx, s, query)
+			outcomes <- outcome{answer, err}
+		})
 	}
-	return d.post(ctx, d.replace(s), query)
+	post(s)
+	doubt := time.NewTimer(silence)
+	defer doubt.Stop()
+	for posted, ended := 1, 0; ; {
+		select {
+		case o := <-outcomes:
+			ended++
+			if !errors.Is(o.err, errGone) || ended == 2 {
+				return o.answer, o.err
+			}
+		case <-doubt.C:
+			if s.heard.Load() != heard {
+				continue
+			}
+		}
+		if posted == 1 {
+			posted++
+			post(d.replace(s))
+		}
+	}
 }
 
 // replace begins a new session in the place of one that is dead.

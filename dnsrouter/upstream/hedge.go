@@ -21,6 +21,8 @@ type outcome struct {
 // the one asked last usually needs, or at once when it fails. The first good
 // answer ends the others.
 func (u *Upstream) hedge(ctx context.Context, q Question) ([]byte, error) {
+	ctx, settle := u.env.whileAlive(ctx)
+	defer settle()
 	servers := u.current()
 	if len(servers) == 1 {
 		o := servers[0].ask(ctx, q) // there is nobody to hedge with

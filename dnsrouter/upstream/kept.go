@@ -10,9 +10,9 @@ import (
 )
 
 // silence is how long a connection that was kept from earlier questions may say
-// nothing at all before it is taken for half-open: peers and NATs forget idle
+// nothing at all before another one is opened beside it: peers and NATs forget idle
 // connections without a word.
-const silence = 1500 * time.Millisecond
+const silence = time.Second
 
 // errGone is the end of a connection that says nothing about the question, which
 // may be asked again on a new one.
@@ -69,12 +69,7 @@ func (k *kept) get(ctx context.Context) (l *line, used bool, err error) {
 		defer k.mu.Unlock()
 		return k.line, true, nil
 	}
-	o := k.opening
-	if o == nil {
-		o = &opening{done: make(chan struct{})}
-		k.opening = o
-		k.env.running.Go(func() { k.connect(o) })
-	}
+	o := k.begin()
 	k.mu.Unlock()
 
 	select {
@@ -83,6 +78,30 @@ func (k *kept) get(ctx context.Context) (l *line, used bool, err error) {
 	case <-ctx.Done():
 		return nil, false, context.Cause(ctx)
 	}
+}
+
+// begin opens a connection, unless one is being opened. The caller holds the lock.
+func (k *kept) begin() *opening {
+	if k.opening == nil {
+		o := &opening{done: make(chan struct{})}
+		k.opening = o
+		k.env.running.Go(func() { k.connect(o) })
+	}
+	return k.opening
+}
+
+// replace opens a connection beside one that is in doubt, if nobody has yet, and
+// tells when that is done.
+func (k *kept) replace(l *line) (done <-chan struct{}) {
+	k.drop(l)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.line != nil {
+		there := make(chan struct{})
+		close(there)
+		return there
+	}
+	return k.begin().done
 }
 
 // connect opens a connection. It does not end with the question that needed it:

@@ -51,7 +51,7 @@ func newLine(k *kept, conn net.Conn) *line {
 }
 
 // ask sends a question and waits for its answer. With doubt, a connection that
-// says nothing for a while is given up with errGone.
+// says nothing for a while is given up with errGone as soon as there is another.
 func (l *line) ask(ctx context.Context, q Question, doubt bool) ([]byte, error) {
 	w, heard, err := l.enter(q)
 	if err != nil {
@@ -64,6 +64,7 @@ func (l *line) ask(ctx context.Context, q Question, doubt bool) ([]byte, error) 
 	}
 
 	var silent, resend <-chan time.Time
+	var replaced <-chan struct{}
 	if doubt {
 		silent = time.After(silence)
 	}
@@ -76,8 +77,10 @@ func (l *line) ask(ctx context.Context, q Question, doubt bool) ([]byte, error) 
 			return o.answer, o.err
 		case <-silent:
 			if l.heardOf() == heard {
-				return nil, errGone
+				replaced = l.kept.replace(l)
 			}
+		case <-replaced:
+			return nil, errGone
 		case <-resend:
 			if err := l.send(w); err != nil {
 				return nil, err

@@ -49,7 +49,7 @@ type plain struct {
 func newPlain(t *target) *plain {
 	p := &plain{target: t, tcp: newKept(t, t.dialTCP)}
 	p.tcp.bare = p.bare.Load
-	if t.env.keepUDP {
+	if t.env.node != nil {
 		p.shared = newKept(t, func(ctx context.Context) (net.Conn, error) {
 			conn, err := t.dialUDP(ctx)
 			if err != nil {

@@ -265,7 +265,7 @@ func TestADearAssociationIsShared(t *testing.T) {
 		return [][]byte{a.reply(forged, func(m *dns.Msg) { m.Question[0].Name = "other.example." }), a.reply(right, nil)}
 	})
 	d := &way{}
-	u := open(t, d, Options{KeepUDP: true}, udp(addr))
+	u := open(t, node{d}, Options{}, udp(addr))
 	for i := range 20 {
 		wantAddress(t, u, fmt.Sprintf("n%d.example", i), right)
 	}
@@ -287,7 +287,7 @@ func TestAFloodOnASharedAssociationEndsInTCP(t *testing.T) {
 		}
 		return flood
 	}, answers(right))
-	u := open(t, &way{}, Options{KeepUDP: true}, udp(addr))
+	u := open(t, node{&way{}}, Options{}, udp(addr))
 	wantAddress(t, u, "www.example.com", right)
 }
 
@@ -297,15 +297,15 @@ func TestAServerWithoutEDNSIsAskedWithoutIt(t *testing.T) {
 		"NOTIMP":                     func(a asked) []byte { return a.refusal(dns.RcodeNotImplemented) },
 		"FORMERR without a question": func(a asked) []byte { return append(a.refusal(dns.RcodeFormatError)[:4:4], make([]byte, 8)...) },
 	} {
-		for _, keep := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, one socket for all: %v", name, keep), func(t *testing.T) {
+		for _, d := range []Dialer{&way{}, node{&way{}}} {
+			t.Run(fmt.Sprintf("%s, by %T", name, d), func(t *testing.T) {
 				addr, seen := serveUDP(t, func(a asked) [][]byte {
 					if a.msg.IsEdns0() != nil {
 						return [][]byte{refuse(a)}
 					}
 					return [][]byte{a.reply(right, nil)}
 				})
-				u := open(t, &way{}, Options{KeepUDP: keep}, udp(addr))
+				u := open(t, d, Options{}, udp(addr))
 				wantAddress(t, u, "www.example.com", right)
 				wantAddress(t, u, "www.example.org", right)
 				if got := len(seen.all()); got != 3 {

@@ -27,6 +27,9 @@ const (
 	requestCancelled = 0x3
 )
 
+// doubtful is silence for connections beside which no other is opened.
+const doubtful = 1500 * time.Millisecond
+
 // maxWindow is how much of answers that nobody has read yet a server may send.
 const maxWindow = 4 * wire.MaxMessage
 
@@ -127,7 +130,7 @@ func (c *call) ask(ctx context.Context, query []byte, doubt bool) ([]byte, error
 	defer context.AfterFunc(ctx, giveUp)()
 	if doubt {
 		heard := c.heard.Load()
-		silent := time.AfterFunc(silence, func() {
+		silent := time.AfterFunc(doubtful, func() {
 			if c.heard.Load() == heard {
 				giveUp()
 			}
@@ -201,7 +204,7 @@ func (t *target) greet(ctx context.Context, addr netip.AddrPort, last bool, conf
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{Conn: raw, addr: net.UDPAddrFromAddrPort(addr)}
+	p := &peer{Conn: raw, addr: net.UDPAddrFromAddrPort(addr), heard: &t.env.heard}
 	kept := t.env.keep(p)
 	carrier := &quic.Transport{Conn: p}
 	end := func() { carrier.Close(); kept.Close() }
@@ -219,12 +222,16 @@ func (t *target) greet(ctx context.Context, addr netip.AddrPort, last bool, conf
 type peer struct {
 	net.Conn
 	addr    net.Addr
+	heard   *atomic.Uint32            // env.heard
 	greeted atomic.Pointer[quic.Conn] // nil: not yet
 }
 
 // ReadFrom receives a datagram, which can only be the peer's.
 func (p *peer) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, err := p.Read(b)
+	if n > 0 {
+		p.heard.Add(1)
+	}
 	return n, p.addr, err
 }
 

@@ -31,12 +31,13 @@ type env struct {
 
 	ctx     context.Context // ends with the upstream
 	dial    Dialer
+	node    Node       // that is dial; nil: it is none
 	boot    *bootstrap // nil: there is none
-	keepUDP bool
 	idle    time.Duration
 	log     *slog.Logger
 	tls     *tls.Config
 	count   counters
+	heard   atomic.Uint32 // changes when something comes by a kept connection
 	conns   conns
 	asking  borrowed
 	running sync.WaitGroup // all goroutines of the upstream
@@ -136,7 +137,7 @@ func (s *server) ask(ctx context.Context, q Question) outcome {
 		s.health.answered(took)
 	case errors.Is(ctx.Err(), context.Canceled) && took < patience:
 		// Ended by another server's answer before its time: no fault of its own.
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(err, errSilent):
 		s.health.overtaken(took, start.Add(took))
 		err = fmt.Errorf("asking %s: %w", s.name, err)
 	default:

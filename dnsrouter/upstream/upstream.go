@@ -67,6 +67,15 @@ type Lent = interface {
 	GiveBack()
 }
 
+// Node is a Dialer by way of another machine. UDP through it is dear, so one conn is
+// kept for many questions; and it may be gone without a word, so a question during
+// which Heard gives one number is given up before its time. Heard changes whenever
+// the machine has said something.
+type Node interface {
+	Dialer
+	Heard() uint32
+}
+
 // Question is what is asked. Questions that are equal are asked once.
 type Question struct {
 	Name        string // presentation form, lower-case, without trailing dot; "" is the root
@@ -81,7 +90,6 @@ type Options struct {
 	Auto            func() []netip.AddrPort // the WAN's own resolvers, asked for with each question
 	BootstrapDialer Dialer                  // for Config.Bootstrap; nil: the Upstream's own
 	Record          Recorder                // is told of what is asked; may be nil
-	KeepUDP         bool                    // UDP through the Dialer is dear (SOCKS5): keep one conn for many questions
 }
 
 // Upstream asks the servers of one Config. It is safe for concurrent use.
@@ -127,9 +135,10 @@ func New(cfg Config, d Dialer, opts Options) *Upstream {
 	if len(cfg.Bootstrap) > 0 {
 		u.boot = newBootstrap(cfg, d, opts)
 	}
+	node, _ := d.(Node)
 	u.env = &env{
 		name: cfg.Name, record: opts.Record,
-		ctx: ctx, dial: d, boot: u.boot, keepUDP: opts.KeepUDP, idle: idleTime,
+		ctx: ctx, dial: d, node: node, boot: u.boot, idle: idleTime,
 		log: opts.Log.With("upstream", cfg.Name), tls: opts.TLS,
 	}
 	return u

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type SOCKS5 struct {
 	addr      netip.Addr // of the node, unless it is given by name
 	sockets   sockets
 	bootstrap Resolver
+	heard     atomic.Uint32
 	datagrams sync.Pool // of *datagram, for its associations
 }
 
@@ -34,6 +36,10 @@ func NewSOCKS5(cfg Config, mark uint32, bootstrap Resolver) *SOCKS5 {
 	}
 	return s
 }
+
+// Heard changes whenever the node has answered a greeting: its first sign of life,
+// since the kernel of a dead one may still accept connections.
+func (s *SOCKS5) Heard() uint32 { return s.heard.Load() }
 
 // DialTCP has the node connect to a peer (CONNECT). A node that is alive and
 // refuses is a ReplyError.
@@ -149,6 +155,7 @@ func (s *SOCKS5) authenticate(c net.Conn) error {
 	if _, err := readFull(c, answer[:]); err != nil {
 		return err
 	}
+	s.heard.Add(1)
 	switch {
 	case answer[0] != socksVersion:
 		return errNotSOCKS5

@@ -186,9 +186,24 @@ func TestADeadNodeIsKnownWithinFiveSeconds(t *testing.T) {
 			if took := time.Since(began); took > 5*time.Second || took < nodeTimeout/2 {
 				t.Errorf("%s: took %v, want about %v", name, took, nodeTimeout)
 			}
+			if s.Heard() != 0 {
+				t.Errorf("%s: a node was heard of that only accepted", name)
+			}
 		})
 	}
 	dialing.Wait()
+}
+
+func TestANodeThatGreetsIsHeardOf(t *testing.T) {
+	s := (&testNode{}).start(t)
+	c, err := s.DialTCP(soon(t), "example.com", somewhere)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if s.Heard() == 0 {
+		t.Error("nothing was heard of a node that connected us")
+	}
 }
 
 func TestCancellingEndsADialAtOnce(t *testing.T) {
