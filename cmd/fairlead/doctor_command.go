@@ -87,7 +87,7 @@ func caseOf(gen *generation, running bool) doctor.Case {
 	if seconds, err := strconv.ParseInt(built, 10, 64); err == nil && seconds > 0 {
 		c.Built = time.Unix(seconds, 0)
 	}
-	c.Interfaces = gen.waysOut()
+	c.Unserved, c.Interfaces = gen.unserved(), gen.waysOut()
 	if gen.cfg.Policy.LocalUpstream == "auto" {
 		c.Announced = gen.wan.resolvers
 	}

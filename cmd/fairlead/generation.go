@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -314,6 +315,16 @@ func (g *generation) waysOut() []string {
 		}
 	}
 	return devices
+}
+
+// unserved are the interfaces of client sections that are not served themselves.
+func (g *generation) unserved() []string {
+	var devices []string
+	for _, s := range g.sections {
+		devices = append(devices, s.Devices...)
+	}
+	slices.Sort(devices)
+	return slices.DeleteFunc(slices.Compact(devices), func(d string) bool { return slices.Contains(g.devices, d) })
 }
 
 func (g *generation) dnsPlan() *dnsrouter.Plan {

@@ -36,6 +36,7 @@ type Finding struct {
 // Case is the machine and the configuration to be looked at.
 type Case struct {
 	Devices    []string  // LAN interfaces served
+	Unserved   []string  // interfaces of client sections that are none of these
 	Interfaces []string  // devices of interface outbounds
 	Firewall   []string  // what of the machine's firewall does not hold for flows that are carried
 	Running    bool      // a gateway runs with this configuration
@@ -70,7 +71,7 @@ func Examine(c Case) []Finding {
 	var all []Finding
 	for _, look := range []func(Case) []Finding{
 		features, conntrack, forwarding, bridges, validMark, reversePath,
-		rivals, clashes, offload, devices, resolver, announced, clock, unseen,
+		rivals, clashes, offload, devices, unserved, resolver, announced, clock, unseen,
 		services, dnsmasqPort,
 	} {
 		all = append(all, look(c)...)
@@ -235,6 +236,16 @@ func devices(c Case) []Finding {
 		} else if len(prefixes[d]) == 0 {
 			all = append(all, one("device-bare", Warning, fmt.Sprintf("the interface %s has no address", d), "give it one: a bridge is served by the bridge's name, not by its ports'")...)
 		}
+	}
+	return all
+}
+
+// unserved: the packets of a bridge's ports come in by the bridge.
+func unserved(c Case) []Finding {
+	var all []Finding
+	for _, d := range c.Unserved {
+		all = append(all, one("client-device", Warning, fmt.Sprintf("a client section has the interface %s, which is not served: nobody is found by it", d),
+			"serve it by section main, or name the devices behind it by their MAC addresses if it is the port of a bridge")...)
 	}
 	return all
 }

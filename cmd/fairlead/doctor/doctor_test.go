@@ -105,6 +105,7 @@ func TestEachIllnessIsFoundByItsCode(t *testing.T) {
 		"no device":                        {"no-device", Error, func(c *Case) { c.Devices = nil }},
 		"a device that is not there":       {"device-missing", Warning, func(c *Case) { c.Kernel.Exists = func(string) bool { return false } }},
 		"a device without an address":      {"device-bare", Warning, func(c *Case) { c.Devices = []string{"eth1"} }},
+		"a client behind a bridge's port":  {"client-device", Warning, func(c *Case) { c.Unserved = []string{"lan3"} }},
 		"no resolver beside us":            {"no-resolver", Warning, func(c *Case) { set(t, *c, "/proc/net/udp", "") }},
 		"a WAN that announced no resolver": {"no-wan-resolver", Error, func(c *Case) { c.Announced = func() []netip.AddrPort { return nil } }},
 		"a clock from before the program":  {"clock", Warning, func(c *Case) { c.Built = time.Now().Add(time.Hour) }},
