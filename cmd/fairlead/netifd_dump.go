@@ -2,7 +2,7 @@ package main
 
 import (
 	"net/netip"
-	"slices"
+	"sort"
 
 	"golang.org/x/sys/unix"
 
@@ -28,7 +28,7 @@ func readDump(interfaces ubus.Value) told {
 			uplinks = append(uplinks, u)
 		}
 	}
-	slices.SortStableFunc(uplinks, func(a, b uplink) int { return int(a.metric - b.metric) })
+	sort.SliceStable(uplinks, func(i, k int) bool { return uplinks[i].metric < uplinks[k].metric })
 	for _, u := range uplinks {
 		t.resolvers = append(t.resolvers, u.resolvers...)
 	}

@@ -3,7 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
-	"slices"
+	"sort"
 	"time"
 
 	"github.com/fairlead/fairlead/dnsrouter/wire"
@@ -91,14 +91,11 @@ func rank(servers []*server, now time.Time) []*server {
 		down, rtt := s.health.standing(now)
 		all[i] = ranked{s, down, rtt}
 	}
-	slices.SortStableFunc(all, func(a, b ranked) int {
-		switch {
-		case a.down != b.down && a.down:
-			return 1
-		case a.down != b.down:
-			return -1
+	sort.SliceStable(all, func(i, k int) bool {
+		if all[i].down != all[k].down {
+			return all[k].down
 		}
-		return int(a.rtt/time.Millisecond) - int(b.rtt/time.Millisecond)
+		return all[i].rtt/time.Millisecond < all[k].rtt/time.Millisecond
 	})
 	order := make([]*server, len(all))
 	for i, r := range all {

@@ -2,7 +2,7 @@ package device
 
 import (
 	"maps"
-	"slices"
+	"sort"
 
 	"github.com/fairlead/fairlead/gateway/policy"
 )
@@ -21,6 +21,6 @@ func (t *Table) All() ([]policy.Device, error) {
 	for addr, n := range known {
 		all = append(all, t.device(addr, n))
 	}
-	slices.SortFunc(all, func(a, b policy.Device) int { return a.Addr.Compare(b.Addr) })
+	sort.Slice(all, func(i, k int) bool { return all[i].Addr.Less(all[k].Addr) })
 	return all, nil
 }

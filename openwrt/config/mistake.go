@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -45,7 +46,7 @@ func (m Mistakes) Error() string {
 // steps stumble over is still one mistake.
 func (m Mistakes) sorted() Mistakes {
 	m = slices.Clone(m)
-	slices.SortStableFunc(m, func(a, b Mistake) int { return a.Line - b.Line })
+	sort.SliceStable(m, func(i, k int) bool { return m[i].Line < m[k].Line })
 	seen := make(map[Mistake]bool, len(m))
 	return slices.DeleteFunc(m, func(x Mistake) bool {
 		again := seen[x]

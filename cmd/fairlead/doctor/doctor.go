@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -76,7 +77,7 @@ func Examine(c Case) []Finding {
 	} {
 		all = append(all, look(c)...)
 	}
-	slices.SortStableFunc(all, func(a, b Finding) int { return rank(a.Severity) - rank(b.Severity) })
+	sort.SliceStable(all, func(i, k int) bool { return rank(all[i].Severity) < rank(all[k].Severity) })
 	return all
 }
 
