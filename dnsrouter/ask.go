@@ -111,8 +111,9 @@ func (p *Plan) tellsTime(name string) bool {
 
 // filter takes out of answers: addresses that no public name may have (DNS
 // rebinding), hints, which could lead around what the kernel was told of, and
-// ech where the name must be seen in the hello; also records of DNSSEC that were
-// not asked for. Fake addresses are never anybody's real ones.
+// where the name must be seen in the hello ech, and other hosts to connect to,
+// which may have another way; also records of DNSSEC that were not asked for.
+// Fake addresses are never anybody's real ones.
 func (p *Plan) filter(local *LocalRules, ask upstream.Question, direct bool) wire.Filter {
 	cfg := &p.Config
 	rebind := cfg.RebindProtection && !local.mayBePrivate(ask.Name) &&
@@ -123,6 +124,7 @@ func (p *Plan) filter(local *LocalRules, ask upstream.Question, direct bool) wir
 		},
 		StripHints:  true,
 		StripECH:    !direct,
+		StripOther:  !direct,
 		StripDNSSEC: !ask.DO,
 	}
 }

@@ -218,19 +218,21 @@ func TestAnswersForNamesLeadNowherePrivate(t *testing.T) {
 
 func TestAServiceRecordLosesWhatCouldLeadAround(t *testing.T) {
 	const full = `@ 60 IN HTTPS 1 . alpn="h2" ipv4hint="203.0.113.9" ech="AEX+DQBBpQ==" ipv6hint="2001:db8::9"`
+	const other = `@ 60 IN HTTPS 2 other.example. alpn="h2"`
 	for _, tt := range []struct {
 		sentence, name string
 		ech            bool
+		records        int
 	}{
-		{"a name that must be sniffed", "www.node.example", false},
-		{"a direct name may hide", "www.direct.example", true},
+		{"a name that must be sniffed", "www.node.example", false, 1},
+		{"a direct name may hide, and be at another host", "www.direct.example", true, 2},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {
 			l := newLAN(t, nil)
-			l.local.answer, l.remote.answer = says(full).answer, says(full).answer
+			l.local.answer, l.remote.answer = says(full, other).answer, says(full, other).answer
 			got := l.ask(tv, tt.name, dns.TypeHTTPS)
-			if len(got.Answer) != 1 {
-				t.Fatalf("answer = %v, want one record", got.Answer)
+			if len(got.Answer) != tt.records {
+				t.Fatalf("answer = %v, want %d records", got.Answer, tt.records)
 			}
 			left := map[dns.SVCBKey]bool{}
 			for _, p := range got.Answer[0].(*dns.HTTPS).Value {

@@ -23,6 +23,7 @@ type Filter struct {
 
 	StripECH   bool // parameter ech of HTTPS and SVCB records
 	StripHints bool // their parameters ipv4hint and ipv6hint
+	StripOther bool // those of them that name another host (RFC 9460 section 2.4), to which the client would then go
 
 	// StripDNSSEC takes out the records of DNSSEC that were not asked for: who
 	// does not set DO wants none (RFC 4035 section 3.2.1).

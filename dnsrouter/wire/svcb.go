@@ -15,14 +15,15 @@ const (
 // nothing. A record that is malformed, or useless without what was taken
 // ("mandatory"), is not ok.
 func (f Filter) service(data []byte) (kept []byte, ok bool) {
-	if f.Drop == nil && !f.StripECH && !f.StripHints {
+	if f.Drop == nil && !f.StripECH && !f.StripHints && !f.StripOther {
 		return data, true
 	}
 	params := -1
 	if len(data) > 2 {
 		params = nameEnd(data, 2)
 	}
-	if params < 0 {
+	const own = 3 // where parameters begin if the target is the root, which stands for the name itself
+	if params < 0 || f.StripOther && params != own {
 		return nil, false
 	}
 	kept = append(make([]byte, 0, len(data)), data[:params]...)
