@@ -128,7 +128,9 @@ type entries struct {
 
 	byName map[string]*dnsrouter.Host
 	names  map[netip.Addr]string
-	full   bool // there are more names than a router should keep
+
+	full    bool // there are more names than a router should keep
+	crowded bool // there are more leases than maxLeases
 
 	leases    []Lease
 	hostnames map[policy.MAC]string
@@ -169,11 +171,20 @@ func (b *Book) read() *entries {
 		b.eachLine(path, devices.addLease)
 	}
 	devices.settle()
-	if e.full {
+	b.complain(e)
+	return e
+}
+
+// complain says once what is too much, however often files change after that.
+func (b *Book) complain(e *entries) {
+	before := b.entries.Load()
+	if before == nil {
+		before = new(entries)
+	}
+	if e.full && !before.full {
 		b.log.Warn("there are too many local names; the rest is not read: lists of names belong into rule sets", "most", maxNames)
 	}
-	if devices.crowded {
+	if e.crowded && !before.crowded {
 		b.log.Warn("there are too many leases; the rest is not read, and has no names", "most", maxLeases)
 	}
-	return e
 }

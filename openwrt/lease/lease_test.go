@@ -129,12 +129,27 @@ func TestTooManyNamesAreNotRead(t *testing.T) {
 	}
 }
 
-func TestTooManyLeasesAreNotRead(t *testing.T) {
+// tooManyLeases are a lease file's.
+func tooManyLeases() string {
 	var leases strings.Builder
 	for i := range 2 * maxLeases {
 		fmt.Fprintf(&leases, "1 02:00:00:00:%02x:%02x 10.0.%d.%d n%d *\n", i>>8, i&0xff, i>>8, i&0xff, i)
 	}
-	b, _ := bookOf(t, leases.String(), "")
+	return leases.String()
+}
+
+func TestThatThereIsTooMuchIsSaidOnce(t *testing.T) {
+	_, p := bookOf(t, tooManyLeases(), "")
+	var said strings.Builder
+	b := NewBook(p, "lan", slog.New(slog.NewTextHandler(&said, nil)))
+	b.entries.Store(b.read()) // as after each change of a file
+	if got := strings.Count(said.String(), "too many leases"); got != 1 {
+		t.Errorf("it is said %d times, want once:\n%s", got, said.String())
+	}
+}
+
+func TestTooManyLeasesAreNotRead(t *testing.T) {
+	b, _ := bookOf(t, tooManyLeases(), "")
 	if got := len(b.Leases()); got != maxLeases {
 		t.Errorf("there are %d leases, want the first %d", got, maxLeases)
 	}

@@ -20,7 +20,6 @@ type leases struct {
 	*entries
 	all     []leased
 	holders map[claim][]int // by index of all
-	crowded bool            // there are more leases than maxLeases
 }
 
 type leased struct {
