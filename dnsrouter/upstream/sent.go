@@ -39,11 +39,12 @@ func (t *target) told(q Question, by connection) {
 		return
 	}
 	s := Sent{
-		Upstream: t.env.name, Server: serverName(t.cfg), Scheme: t.cfg.Scheme, Bootstrap: t.env.bootstrap,
+		Upstream: t.env.name, Server: t.name, Scheme: t.cfg.Scheme, Bootstrap: t.env.bootstrap,
 		Name: q.Name, Type: q.Type,
 	}
 	if by != nil {
-		s.Local, s.Remote, s.Network = addrPort(by.LocalAddr()), addrPort(by.RemoteAddr()), by.LocalAddr().Network()
+		local := by.LocalAddr() // which asks the kernel
+		s.Local, s.Remote, s.Network = addrPort(local), addrPort(by.RemoteAddr()), local.Network()
 	}
 	t.env.record.Sent(s)
 }

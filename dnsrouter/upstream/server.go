@@ -86,7 +86,7 @@ type server struct {
 
 func newServer(e *env, cfg Server) *server {
 	s := &server{name: serverName(cfg), env: e}
-	t := &target{env: e, cfg: cfg}
+	t := &target{name: s.name, env: e, cfg: cfg}
 	switch cfg.Scheme {
 	case "udp":
 		s.way, s.bounded = newPlain(t), true
@@ -177,8 +177,9 @@ func (s *server) warn(err error, now time.Time) {
 
 // target is where a server is.
 type target struct {
-	env *env
-	cfg Server
+	name string
+	env  *env
+	cfg  Server
 }
 
 // addrs returns the server's addresses, never none.
