@@ -42,7 +42,7 @@ type judge struct {
 	alive  bool // the daemon's record can be read
 	who    func(proto uint8, src, dst netip.AddrPort) Sender
 	ours   map[ends]*sent
-	asking map[question]asking
+	asking map[question]time.Time // when these were about to be asked, as names that leave directly
 	swept  time.Time
 	unseen int64  // questions in the clear, directly, that were not captured
 	sender Sender // of the last message judged, if it is not ours
@@ -59,12 +59,6 @@ type ends struct {
 
 type question struct{ upstream, name string }
 
-// asking is what was said when a question was about to be asked.
-type asking struct {
-	at     time.Time
-	direct bool
-}
-
 // sent is what the daemon sent by some ends.
 type sent struct {
 	at        time.Time
@@ -80,8 +74,8 @@ type sent struct {
 func (j *judge) learn(a Asked, now time.Time) (f Finding, ok bool) {
 	if a.Server == "" {
 		q := question{a.Upstream, a.Name}
-		if before, known := j.asking[q]; known || len(j.asking) < maxAsking {
-			j.asking[q] = asking{now, a.Direct || before.direct}
+		if _, known := j.asking[q]; a.Direct && (known || len(j.asking) < maxAsking) {
+			j.asking[q] = now
 		}
 		return Finding{}, false
 	}
@@ -115,7 +109,8 @@ func (j *judge) learn(a Asked, now time.Time) (f Finding, ok bool) {
 // isDirect says whether the daemon may ask an upstream for a name as one that
 // leaves directly: for somebody who asked, or for anybody whom no section matches.
 func (j *judge) isDirect(upstreamName, name string) bool {
-	return j.asking[question{upstreamName, name}].direct || j.rules.Policy.Name(0, name).AllDirect
+	_, ok := j.asking[question{upstreamName, name}]
+	return ok || j.rules.Policy.Name(0, name).AllDirect
 }
 
 // own finds what the daemon sent by a flow.
@@ -145,7 +140,7 @@ func (j *judge) byUs(f Flow, m Message, s *sent) (Way, string) {
 	case out.Kind == policy.Interface:
 		return Node, fmt.Sprintf("by upstream %s, out by the interface outbound %s", s.upstream, out.Name)
 	case j.isDirect(s.upstream, m.Name):
-		return Direct, fmt.Sprintf("%s may be asked of %s in the clear", m.Name, server)
+		return Direct, m.Name + " may be asked of " + server.String() + " in the clear"
 	}
 	return Leak, fmt.Sprintf("%s may not be asked in the clear, and upstream %s asked %s", m.Name, s.upstream, server)
 }
@@ -199,8 +194,8 @@ func (j *judge) forget(now time.Time) {
 		}
 		delete(j.ours, at)
 	}
-	for q, a := range j.asking {
-		if now.Sub(a.at) >= memory {
+	for q, at := range j.asking {
+		if now.Sub(at) >= memory {
 			delete(j.asking, q)
 		}
 	}

@@ -50,7 +50,7 @@ type Monitor struct {
 
 // NewMonitor returns a Monitor that has not begun to watch.
 func NewMonitor(cfg Config) *Monitor {
-	return &Monitor{cfg: cfg, judge: judge{who: cfg.Who, ours: make(map[ends]*sent), asking: make(map[question]asking)}, report: Report{Since: time.Now(), Leaks: []Entry{}}}
+	return &Monitor{cfg: cfg, judge: judge{who: cfg.Who, ours: make(map[ends]*sent), asking: make(map[question]time.Time)}, report: Report{Since: time.Now(), Leaks: []Entry{}}}
 }
 
 // Serve watches until ctx ends. ready is called when the devices of that time are
@@ -154,12 +154,13 @@ func (m *Monitor) sort(f Flow) {
 	case ours && s.encrypted: // the record told
 		return
 	}
-	sorter := Sort
-	if slices.Contains(m.judge.rules.Plain, f.Dst) {
-		sorter = func(f Flow, judge Judge) ([]Finding, bool) { return Plain(f, judge), true }
-	}
 	m.judge.known = false
-	all, _ := sorter(f, m.judge.plain)
+	var all []Finding
+	if slices.Contains(m.judge.rules.Plain, f.Dst) {
+		all = Plain(f, m.judge.plain)
+	} else {
+		all, _ = Sort(f, m.judge.plain)
+	}
 	for _, found := range all {
 		m.found(m.attribute(found, ours))
 	}

@@ -119,7 +119,7 @@ func TestAFloodOfNamesIsNotRemembered(t *testing.T) {
 	m := newWatched(t, rules(t), nil, nil)
 	m.judge.rules = rules(t)
 	for n := range 2 * maxAsking {
-		m.judge.learn(Asked{Upstream: "isp", Name: fmt.Sprintf("%d.example", n)}, time.Now())
+		m.judge.learn(Asked{Upstream: "isp", Name: fmt.Sprintf("%d.example", n), Direct: true}, time.Now())
 	}
 	if got := len(m.judge.asking); got != maxAsking {
 		t.Errorf("%d names are remembered, want %d at most", got, maxAsking)

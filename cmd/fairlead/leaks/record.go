@@ -91,6 +91,7 @@ func (r *Record) Since(number uint64) (entries []Asked, next uint64) {
 	if number > r.next || r.next-number > recordLength {
 		number = r.next - min(r.next, recordLength)
 	}
+	entries = make([]Asked, 0, r.next-number)
 	for ; number < r.next; number++ {
 		entries = append(entries, r.ring[number%recordLength])
 	}
