@@ -29,13 +29,18 @@ const mediaType = "application/dns-message"
 // maxHeader bounds the header of an answer, in octets.
 const maxHeader = 16 << 10
 
+// oneByOne is how many connections a server gets that has HTTP/1 only: each
+// carries one question at a time, and a page asks for dozens of names.
+const oneByOne = 8
+
 // doh asks over HTTPS (RFC 8484).
 type doh struct {
 	target *target
 	url    string
-	begin  func() *session
+	begin  func(conns int) *session
 
-	mu      sync.Mutex // guards the field below
+	mu      sync.Mutex // guards the fields below
+	conns   int        // that a session may have
 	session *session
 }
 
@@ -47,14 +52,14 @@ type session struct {
 	heard atomic.Int64 // answers received
 }
 
-func newWeb(t *target, begin func() *session) *doh {
-	return &doh{target: t, url: t.url(), begin: begin, session: begin()}
+func newWeb(t *target, begin func(conns int) *session) *doh {
+	return &doh{target: t, url: t.url(), begin: begin, conns: 1, session: begin(1)}
 }
 
 // newDoH asks by HTTP/2 where the server has it.
 func newDoH(t *target) *doh {
 	config := t.tlsConfig()
-	return newWeb(t, func() *session { return newSession(t, config) })
+	return newWeb(t, func(conns int) *session { return newSession(t, config, conns) })
 }
 
 // url is where to post. The path is taken as it was written: it may have a query
@@ -77,7 +82,7 @@ func (t *target) url() string {
 	return "https://" + host + path
 }
 
-func newSession(t *target, config *tls.Config) *session {
+func newSession(t *target, config *tls.Config, conns int) *session {
 	s := &http.Transport{}
 	s.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		// A Transport may go on dialling after its question has ended.
@@ -90,7 +95,8 @@ func newSession(t *target, config *tls.Config) *session {
 	s.ForceAttemptHTTP2 = true
 	s.TLSHandshakeTimeout = totalTime
 	s.IdleConnTimeout = t.env.idle
-	s.MaxConnsPerHost = 1 // else each of the first questions opens a connection of its own
+	s.MaxConnsPerHost = conns // else each of the first questions opens a connection of its own
+	s.MaxIdleConnsPerHost = conns
 	s.DisableCompression = true
 	s.MaxResponseHeaderBytes = maxHeader
 	return &session{RoundTripper: s, end: s.CloseIdleConnections}
@@ -148,10 +154,22 @@ func (d *doh) replace(dead *session) *session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.session == dead {
-		d.session = d.begin()
+		d.session = d.begin(d.conns)
 		dead.end()
 	}
 	return d.session
+}
+
+// spread gives a server that has HTTP/1 only a session with more connections.
+func (d *doh) spread() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.conns == oneByOne {
+		return
+	}
+	d.conns = oneByOne
+	d.session.end()
+	d.session = d.begin(d.conns)
 }
 
 // post sends a query by a session and returns the answer. The error is errGone
@@ -170,6 +188,9 @@ func (d *doh) post(ctx context.Context, s *session, query []byte) ([]byte, error
 	}
 	defer resp.Body.Close()
 	s.heard.Add(1)
+	if resp.ProtoMajor == 1 {
+		d.spread()
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %s", resp.Status)
 	}

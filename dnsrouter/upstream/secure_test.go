@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,6 +274,45 @@ func TestAWebServerThatAnswersOtherwiseIsAnError(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAWebServerThatHasHTTP1OnlyIsAskedSeveralQuestionsAtOnce(t *testing.T) {
+	var asking atomic.Int32
+	together := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, _ := io.ReadAll(r.Body)
+		q := asked{query: query, msg: new(dns.Msg)}
+		q.msg.Unpack(query)
+		if q.msg.Question[0].Name != "first.example." {
+			if asking.Add(1) == oneByOne {
+				close(together)
+			}
+			select {
+			case <-together:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		w.Header().Set("Content-Type", mediaType)
+		w.Write(q.reply(right, nil))
+	}))
+	ca := newAuthority(t)
+	server.TLS = ca.server(t, "dns.test")
+	server.TLS.NextProtos = nil
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
+	u := open(t, &way{}, Options{TLS: ca.client()}, Server{Scheme: "https", Host: "dns.test", Addr: addr})
+	wantAddress(t, u, "first.example", right)
+	var all sync.WaitGroup
+	for i := range oneByOne {
+		all.Go(func() {
+			if _, err := u.Exchange(context.Background(), question(fmt.Sprintf("n%d.example", i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestAQuestionIsPostedWhereTheConfigurationSays(t *testing.T) {
