@@ -11,14 +11,36 @@ import (
 	"time"
 )
 
-// passed is what init prints at the end if all went well.
-const passed = "vm: PASSED"
+// What init prints: first of all, and at the end if all went well.
+const (
+	began  = "vm: BEGAN"
+	passed = "vm: PASSED"
+)
+
+// bootTime is how long a kernel may take to start init. It takes ten seconds.
+const bootTime = 5 * time.Minute
+
+// errNotBooted says that nothing of what was to be run has begun.
+var errNotBooted = errors.New("its kernel did not come to the first process")
+
+// bootAgain is boot, but for a machine that did not come to its first process:
+// that is its emulator's fault, and it is started once more.
+func (m machine) bootAgain(ctx context.Context, kernel, initrd string, limit time.Duration) error {
+	err := m.boot(ctx, kernel, initrd, limit)
+	if errors.Is(err, errNotBooted) {
+		fmt.Printf("%s: %v: starting it once more\n", m.name, err)
+		err = m.boot(ctx, kernel, initrd, limit)
+	}
+	return err
+}
 
 // boot runs the machine until it switches itself off, and prints its console.
 // One that takes too long is killed.
 func (m machine) boot(ctx context.Context, kernel, initrd string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	booting := time.AfterFunc(bootTime, cancel)
+	defer booting.Stop()
 	args := append(m.qemu[1:len(m.qemu):len(m.qemu)], "-m", memory, "-kernel", kernel, "-initrd", initrd,
 		"-append", "console="+m.console+" rdinit=/init panic=-1 quiet loglevel=3", "-nographic", "-no-reboot", "-net", "none")
 	cmd := exec.CommandContext(ctx, m.qemu[0], args...)
@@ -31,9 +53,11 @@ func (m machine) boot(ctx context.Context, kernel, initrd string, limit time.Dur
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the machine (Debian's qemu-system packages have %s): %w", m.qemu[0], err)
 	}
-	good, reading := m.watch(console)
+	booted, good, reading := m.watch(console, func() { booting.Stop() })
 	err = errors.Join(reading, cmd.Wait())
 	switch {
+	case !booted && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%w (%v)", errNotBooted, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("it was killed, because it ran for longer than %s", limit)
 	case err != nil:
@@ -44,21 +68,25 @@ func (m machine) boot(ctx context.Context, kernel, initrd string, limit time.Dur
 	return nil
 }
 
-// watch prints each line of the console with the machine's name before it, and
-// tells whether all passed.
-func (m machine) watch(console io.Reader) (good bool, err error) {
+// watch prints each line of the console with the machine's name before it, says
+// when init begins, and tells whether it did and whether all passed.
+func (m machine) watch(console io.Reader, begins func()) (booted, good bool, err error) {
 	lines := bufio.NewReader(console)
 	for {
 		line, err := lines.ReadString('\n')
 		if line = strings.TrimRight(line, "\r\n"); line != "" {
 			fmt.Printf("%s: %s\n", m.name, line)
 			good = good || strings.HasPrefix(line, passed)
+			if !booted && strings.Contains(line, began) { // behind what the kernel prints, perhaps
+				booted = true
+				begins()
+			}
 		}
 		if errors.Is(err, io.EOF) {
-			return good, nil
+			return booted, good, nil
 		}
 		if err != nil {
-			return good, err
+			return booted, good, err
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -21,7 +22,7 @@ func main() {
 	flag.StringVar(&j.run, "run", "", "run only tests that match `REGEXP`, instead of those chosen for each room")
 	flag.StringVar(&j.daemon, "daemon", "", "run `FILE` as the lab's router, with % for the machine, instead of the test's own")
 	flag.BoolVar(&j.verbose, "v", false, "print what passes, too")
-	flag.DurationVar(&j.limit, "limit", 8*time.Minute, "how long a machine may run")
+	flag.DurationVar(&j.limit, "limit", 20*time.Minute, "how long a machine may run")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: vm [options] [ROOM...]")
 		flag.PrintDefaults()
@@ -31,7 +32,7 @@ func main() {
 		j.rooms = append(j.rooms, path.Clean(room))
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := j.onMachines(ctx, *names); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
@@ -96,7 +97,7 @@ func (j job) on(ctx context.Context, m machine, cache string) error {
 		return err
 	}
 	packed := time.Since(began)
-	err = m.boot(ctx, kernel, initrd, j.limit)
+	err = m.bootAgain(ctx, kernel, initrd, j.limit)
 	fmt.Printf("%s: packed in %.1f s, ran for %.1f s\n", m.name, packed.Seconds(), (time.Since(began) - packed).Seconds())
 	return err
 }

@@ -38,9 +38,10 @@ func main() {
 	}
 }
 
-// boot prints "vm: PASSED" if every command exited with 0, and nothing of the
-// kind otherwise: cmd/vm looks for it.
+// boot prints "vm: BEGAN", and at the end "vm: PASSED" if every command exited
+// with 0, and nothing of the kind otherwise: cmd/vm looks for them.
 func boot() error {
+	fmt.Println("vm: BEGAN")
 	if err := errors.Join(mount(), loadModules(), raiseLoopback(), allowFiles()); err != nil {
 		return err
 	}
