@@ -112,6 +112,7 @@ func (d debian) command(ctx context.Context, name string, args ...string) *exec.
 		"-oDir::Cache::pkgcache=",
 		"-oDir::Cache::srcpkgcache=",
 		"-oAcquire::Languages=none",
+		"-oAcquire::Retries=3",
 		"-oAPT::Sandbox::User=root",
 		"-oDebug::NoLocking=1",
 	}
