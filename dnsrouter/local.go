@@ -207,8 +207,8 @@ func reverseOf(name []byte) (r reverseName, ok bool) {
 	}
 }
 
-// reverse answers for addresses of this network, of private ones and of the
-// fakeip ranges. Other reverse names are like any name: nil.
+// reverse answers for addresses of this network, of private ones, of those of
+// examples and of the fakeip ranges. Other reverse names are like any name: nil.
 func (r *Router) reverse(ctx context.Context, plan *Plan, q *question, of reverseName, from netip.Addr) ([]byte, error) {
 	host := of.IsSingleIP() && !of.under
 	if host && r.deps.Local != nil {
@@ -224,6 +224,7 @@ func (r *Router) reverse(ctx context.Context, plan *Plan, q *question, of revers
 		if host && q.Type == wire.TypePTR && r.localRules().KeepsReverse && keptByDnsmasq(of.Addr()) {
 			return r.askNeighbour(ctx, plan, q, from)
 		}
+	case isExample(of.Addr()):
 	case !r.onLAN(of.Prefix):
 		return nil, nil
 	}
@@ -236,6 +237,17 @@ func (r *Router) reverse(ctx context.Context, plan *Plan, q *question, of revers
 // keptByDnsmasq tells the private addresses whose names dnsmasq with bogus-priv
 // asks nobody for: not the shared ones of RFC 6598, nor what is written in IPv6.
 func keptByDnsmasq(a netip.Addr) bool { return a.IsPrivate() || a.IsLinkLocalUnicast() }
+
+// isExample tells the addresses of documentation (RFC 5737, RFC 3849), of which
+// nobody elsewhere has names (RFC 6303 sections 4.2 and 4.6).
+func isExample(a netip.Addr) bool {
+	b := a.AsSlice()
+	switch [3]byte(b) {
+	case [3]byte{192, 0, 2}, [3]byte{198, 51, 100}, [3]byte{203, 0, 113}:
+		return a.Is4()
+	}
+	return a.Is6() && [4]byte(b) == [4]byte{0x20, 0x01, 0x0d, 0xb8}
+}
 
 // onLAN tells the networks of the LAN, which may be public ones: who lives
 // there is nobody's business.

@@ -48,6 +48,10 @@ func TestNamesOfNobodyElseAreAnsweredHere(t *testing.T) {
 		{"nor a fake one of IPv6", reversed("2001:2::7"), dns.TypePTR, dns.RcodeNameError, nil},
 		{"nor one of the link", reversed("fe80::1"), dns.TypePTR, dns.RcodeNameError, nil},
 		{"nor everybody's", reversed("255.255.255.255"), dns.TypePTR, dns.RcodeNameError, nil},
+		{"nor one of examples", "7.2.0.192.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
+		{"nor one of a second network of them", "7.100.51.198.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
+		{"nor one of a third", "7.113.0.203.in-addr.arpa", dns.TypePTR, dns.RcodeNameError, nil},
+		{"nor such a one of IPv6", reversed("2001:db8::7"), dns.TypePTR, dns.RcodeNameError, nil},
 		{"a private address has no text either", "1.0.0.10.in-addr.arpa", dns.TypeTXT, dns.RcodeNameError, nil},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {

@@ -142,16 +142,16 @@ func TestANameElsewhereThatHasAServiceHereIsElsewhereForAllElse(t *testing.T) {
 func TestTheLANsPublicAddressesHaveNoNamesElsewhere(t *testing.T) {
 	l := newLAN(t, nil)
 	l.deps.Subnet = func(a netip.Addr) (netip.Prefix, bool) {
-		p := netip.MustParsePrefix("2001:db8:77::/64")
+		p := netip.MustParsePrefix("2400:db8:77::/64")
 		return p, p.Contains(a)
 	}
-	for _, name := range []string{reversed("2001:db8:77::11"), "0.0.0.0.7.7.0.0.8.b.d.0.1.0.0.2.ip6.arpa"} {
+	for _, name := range []string{reversed("2400:db8:77::11"), "0.0.0.0.7.7.0.0.8.b.d.0.0.0.4.2.ip6.arpa"} {
 		if got := l.ask(tv, name, dns.TypePTR); len(got.Answer) > 0 {
 			t.Errorf("%s has the name %v, want none", name, got.Answer)
 		}
 	}
 	l.unasked()
-	l.ask(tv, "7.7.0.0.8.b.d.0.1.0.0.2.ip6.arpa", dns.TypePTR) // the provider's own
+	l.ask(tv, "7.7.0.0.8.b.d.0.0.0.4.2.ip6.arpa", dns.TypePTR) // the provider's own
 	if len(l.remote.questions()) == 0 {
 		t.Error("a network that is wider than the LAN is not asked for")
 	}

@@ -103,7 +103,7 @@ func TestLeak_L25_AddressesOfThisNetworkAreNotLookedUpElsewhere(t *testing.T) {
 			for _, name := range []string{
 				"1.0.0.10.in-addr.arpa", "11.77.168.192.in-addr.arpa", "1.1.16.172.in-addr.arpa", "1.1.64.100.in-addr.arpa",
 				"1.1.254.169.in-addr.arpa", "5.0.18.198.in-addr.arpa", "lb._dns-sd._udp.0.77.168.192.in-addr.arpa",
-				reverse6("fe80::1"), reverse6("fd00::1"), reverse6("2001:2::5"),
+				"1.2.0.192.in-addr.arpa", "1.113.0.203.in-addr.arpa", reverse6("fe80::1"), reverse6("fd00::1"), reverse6("2001:2::5"), reverse6("2001:db8::1"),
 			} {
 				for _, client := range []string{"laptop", "tv"} {
 					p.rcode(p.ask(client, name, lab.TypePTR), lab.NXDomain)

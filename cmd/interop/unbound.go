@@ -56,8 +56,6 @@ server:
 	private-address: ::ffff:c0a8:0/112
 	private-address: fc00::/7
 	private-address: fe80::/10
-	local-zone: "100.51.198.in-addr.arpa." nodefault
-	local-zone: "2.0.192.in-addr.arpa." nodefault
 forward-zone:
 	name: "."
 	forward-addr: %[6]s

@@ -136,7 +136,7 @@ a.empty                 A 198.51.100.23
 bogus                   A 198.51.100.24
 $ORIGIN in-addr.arpa.
 @                       SOA ns.interop.example. hostmaster.interop.example. 1 1800 900 604800 300
-2.100.51.198            PTR www.interop.example.
+8.8.8.8                 PTR www.interop.example.
 `
 
 // crowd is how many addresses a name has that needs more than 512 octets.
