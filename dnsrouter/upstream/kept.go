@@ -18,6 +18,9 @@ const silence = time.Second
 // may be asked again on a new one.
 var errGone = errors.New("connection lost")
 
+// errConnecting is the failure to open a connection.
+var errConnecting = errors.New("connecting")
+
 // kept asks over one connection that is kept open, many questions at a time.
 type kept struct {
 	target    *target
@@ -111,7 +114,7 @@ func (k *kept) connect(o *opening) {
 	defer cancel()
 	conn, err := k.open(ctx)
 	if err != nil {
-		o.err = fmt.Errorf("connecting: %w", err)
+		o.err = fmt.Errorf("%w: %w", errConnecting, err)
 	} else {
 		o.line = newLine(k, conn)
 	}

@@ -44,6 +44,7 @@ type plain struct {
 	tcp    *kept
 	missed atomic.Int32 // answers in changed letter case
 	bare   atomic.Bool  // the server does not know EDNS
+	stream atomic.Bool  // the node carries TCP only
 }
 
 func newPlain(t *target) *plain {
@@ -105,9 +106,23 @@ func (p *plain) kept(ctx context.Context, k *kept, q Question, until time.Time) 
 	return k.ask(ctx, q)
 }
 
+// overNode asks over UDP, or over TCP by a node that does not carry UDP, as many do
+// not (ssh, Tor).
+func (p *plain) overNode(ctx context.Context, q Question, until time.Time) ([]byte, error) {
+	if !p.stream.Load() {
+		answer, err := p.kept(ctx, p.shared, q, until)
+		if !errors.Is(err, errConnecting) {
+			return answer, err
+		}
+	}
+	answer, err := p.kept(ctx, p.tcp, q, until)
+	p.stream.Store(err == nil)
+	return answer, err
+}
+
 func (p *plain) overUDP(ctx context.Context, q Question, until time.Time) ([]byte, error) {
 	if p.shared != nil {
-		return p.kept(ctx, p.shared, q, until)
+		return p.overNode(ctx, q, until)
 	}
 	mix := p.mix()
 	query, err := newQuery(q, randomID(), false, mix)

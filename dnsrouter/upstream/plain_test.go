@@ -148,6 +148,32 @@ func TestAServerThatChangesLetterCaseAndHasNoTCPIsLearntByItsFirstQuestion(t *te
 	}
 }
 
+// streamsOnly is a node that carries no UDP.
+type streamsOnly struct {
+	node
+	refused *atomic.Int32
+}
+
+func (s streamsOnly) DialUDP(context.Context, string, netip.AddrPort) (net.Conn, error) {
+	s.refused.Add(1)
+	return nil, errors.New("command not supported by the node")
+}
+
+func TestANodeThatCarriesNoUDPIsGivenQuestionsOverTCP(t *testing.T) {
+	addr, seen := serveTCP(t, anyPort, nil, answers(right))
+	d := streamsOnly{node{&way{}}, new(atomic.Int32)}
+	u := open(t, d, Options{}, udp(addr))
+	for i := range 3 {
+		wantAddress(t, u, fmt.Sprintf("n%d.example", i), right)
+	}
+	if got := d.refused.Load(); got != 1 {
+		t.Errorf("the node was asked for UDP %d times, want once", got)
+	}
+	if got := len(seen.all()); got != 3 {
+		t.Errorf("the server was asked %d times over TCP, want 3", got)
+	}
+}
+
 func TestIdsAndPortsOfTenThousandQuestionsAreRandom(t *testing.T) {
 	const questions, workers, bins = 10000, 16, 64
 	addr, seen := serveUDP(t, func(a asked) [][]byte { return [][]byte{a.reply(right, nil)} })
