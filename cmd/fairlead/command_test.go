@@ -129,6 +129,23 @@ func TestExplainSaysWhatWouldHappen(t *testing.T) {
 	}
 }
 
+func TestExplainDoesNotSayThatWhatTheKernelRoutesIsSniffed(t *testing.T) {
+	path := configFile(t, household+`
+config outbound 'vpn'
+	option type 'interface'
+	option device 'wg0'
+
+config rule
+	list domain 'vpn.example'
+	option outbound 'vpn'
+`)
+	for name, want := range map[string]string{"vpn.example": "the kernel routes", "foreign.example": "sniffed"} {
+		if out, errs, _ := typed(t, "explain", "-c", path, "--client", "tv", name); !strings.Contains(out, want) {
+			t.Errorf("explain %s says %q and %q, want that %s", name, out, errs, want)
+		}
+	}
+}
+
 func TestOptionsMayStandBehindWords(t *testing.T) {
 	path := configFile(t, household)
 	first, _, _ := typed(t, "explain", "-c", path, "--json", "--client", "tv", "blocked.example")

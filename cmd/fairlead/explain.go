@@ -253,6 +253,7 @@ func (x *explanation) named(g *generation, client policy.Client, s subject) {
 	x.take(g.policy.Judge(policy.Flow{Client: client, Host: s.name, Port: s.port, Proto: s.proto}, s.unknown|policy.AddrUnknown))
 	x.Upstream = ways.Upstream
 	fakes := g.policy.Mode(client) == policy.FakeIP && !g.policy.RealName(s.name)
+	inKernel := ways.AllDirect || ways.First.Kind == policy.Interface && !ways.Open && !ways.NeedsAddr
 	switch {
 	case ways.AllReject:
 		x.say("the question is answered as dns.reject_answer says, and nobody is asked")
@@ -262,11 +263,13 @@ func (x *explanation) named(g *generation, client policy.Client, s subject) {
 	case fakes:
 		x.Answer = "fake"
 		x.say("the name is answered with a fake address; types that carry no address are asked of upstream %s", ways.Upstream)
+	case inKernel:
+		x.Answer = "real"
+		x.say("the name is resolved by upstream %s, and the kernel routes by its addresses, unless names of other ways share them", ways.Upstream)
 	default:
 		x.Answer = "real"
 		x.say("the name is resolved by upstream %s, and its flows are sniffed", ways.Upstream)
 	}
-	inKernel := ways.AllDirect || ways.First.Kind == policy.Interface && !ways.Open && !ways.NeedsAddr
 	if !inKernel && x.Path == "kernel" {
 		x.Path = "relay"
 	}
