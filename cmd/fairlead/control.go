@@ -134,7 +134,10 @@ func askAt(control, word string, result any) error {
 		return fmt.Errorf("asking the running fairlead: %w", err)
 	}
 	var a answer
-	if err := json.NewDecoder(c).Decode(&a); err != nil {
+	switch err := json.NewDecoder(c).Decode(&a); {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the running fairlead has not answered for %s: restart it if it does not soon", askTime)
+	case err != nil:
 		return fmt.Errorf("asking the running fairlead: %w", err)
 	}
 	if a.Error != "" {
