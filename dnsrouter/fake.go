@@ -109,7 +109,11 @@ func (r *Router) lead(ctx context.Context, plan *running, q *question, upstreamN
 	case q.hurry:
 		return nil, errLater
 	}
-	if err := r.reals.set(fake, strings.Clone(q.name), addrs, way); err != nil {
+	current := func() bool { return r.plan.Load() == plan }
+	switch err := r.reals.set(fake, strings.Clone(q.name), addrs, way, current); {
+	case errors.Is(err, errOutdated):
+		return nil, err
+	case err != nil:
 		r.log.Warn("telling the kernel of a fake address", "name", q.name, "err", err)
 		return q.failed(wire.EDEOther, "the kernel could not be told of the address"), nil
 	}

@@ -42,13 +42,17 @@ func (r *reals) stands(fake netip.Addr, name string, addrs []netip.Addr, way Way
 
 // set has the kernel lead the fake address of a name to a real one. It stays
 // with the one that it has for as long as that is among the answers, so that
-// peers which compare addresses (IPsec) see the same one.
-func (r *reals) set(fake netip.Addr, name string, addrs []netip.Addr, way Way) error {
+// peers which compare addresses (IPsec) see the same one. With a way by a plan
+// that is not current it would come behind judgeAgain, and is errOutdated.
+func (r *reals) set(fake netip.Addr, name string, addrs []netip.Addr, way Way, current func() bool) error {
 	if r.stands(fake, name, addrs, way) {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !current() {
+		return errOutdated
+	}
 	if err := r.sink.SetFake(fake, addrs[0], way); err != nil {
 		return fmt.Errorf("leading %s to %s: %w", fake, addrs[0], err)
 	}

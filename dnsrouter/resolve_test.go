@@ -42,17 +42,20 @@ func TestARuleThatResolvesComparesBothFamilies(t *testing.T) {
 	}
 }
 
+// withInterface has wg.example leave through an interface.
+func withInterface(t *testing.T, p *Plan) {
+	cfg := household(t)
+	cfg.Outbounds = append(cfg.Outbounds, policy.Outbound{Name: "wg", Kind: policy.Interface})
+	cfg.Rules = append(cfg.Rules, policy.Rule{Name: "wg", Domains: patterns(t, "wg.example"), Outbound: "wg"})
+	p.Policy = policy.New(cfg)
+	p.Learns = []bool{true, true, false, true}
+	p.Interfaces = map[string]Way{"wg": 3}
+}
+
 // A name that leaves through an interface is led there by the kernel, to one and
 // the same real address for as long as that is among the answers.
 func TestAFakeAddressIsLedToARealOneOfItsInterface(t *testing.T) {
-	l := newLAN(t, func(p *Plan) {
-		cfg := household(t)
-		cfg.Outbounds = append(cfg.Outbounds, policy.Outbound{Name: "wg", Kind: policy.Interface})
-		cfg.Rules = append(cfg.Rules, policy.Rule{Name: "wg", Domains: patterns(t, "wg.example"), Outbound: "wg"})
-		p.Policy = policy.New(cfg)
-		p.Learns = []bool{true, true, false, true}
-		p.Interfaces = map[string]Way{"wg": 3}
-	})
+	l := newLAN(t, func(p *Plan) { withInterface(t, p) })
 	answers := "198.51.100.20"
 	l.remote.answer = func(m *dns.Msg, q upstreamQuestion) {
 		if q.Type == dns.TypeA {
@@ -77,5 +80,33 @@ func TestAFakeAddressIsLedToARealOneOfItsInterface(t *testing.T) {
 	}
 	if got := l.kernel.led[fake]; got.IsValid() {
 		t.Errorf("after the outbound went, the kernel leads %s to %s", fake, got)
+	}
+}
+
+// A reload judges what the kernel leads; what an older question finds out then
+// comes too late.
+func TestAFakeAddressIsNotLedByAPlanThatIsOver(t *testing.T) {
+	l := newLAN(t, func(p *Plan) { withInterface(t, p) })
+	answer := l.remote.answer
+	l.remote.answer = func(m *dns.Msg, q upstreamQuestion) {
+		if err := l.SetPlan(l.newPlan(household(t), nil)); err != nil {
+			t.Error(err)
+		}
+		answer(m, q)
+	}
+	q := &question{msg: packed(t, 7, "www.wg.example.", dns.TypeA)}
+	reply, err := l.goOn(t.Context(), q, laptop, 65535)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(dns.Msg)
+	if err := m.Unpack(reply); err != nil {
+		t.Fatal(err)
+	}
+	if got := addrs(m); len(got) != 1 || !isFake(l.plan, got[0]) {
+		t.Errorf("the answer is %v, want the name's fake address", got)
+	}
+	for fake, real := range l.kernel.led {
+		t.Errorf("the kernel leads %s to %s, want it left to the daemon", fake, real)
 	}
 }
