@@ -130,7 +130,7 @@ func TestExplainSaysWhatWouldHappen(t *testing.T) {
 }
 
 func TestExplainDoesNotSayThatWhatTheKernelRoutesIsSniffed(t *testing.T) {
-	path := configFile(t, household+`
+	path := configFile(t, strings.ReplaceAll(household, "list port '25'", "list domain 'mail.example'")+`
 config outbound 'vpn'
 	option type 'interface'
 	option device 'wg0'
