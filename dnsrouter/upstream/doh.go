@@ -115,7 +115,11 @@ func (d *doh) ask(ctx context.Context, q Question) ([]byte, error) {
 	d.mu.Unlock()
 	heard := s.heard.Load()
 	if heard == 0 {
-		return d.post(ctx, s, query)
+		answer, err := d.post(ctx, s, query)
+		if errors.Is(err, context.DeadlineExceeded) && s.heard.Load() == 0 {
+			d.replace(s) // the next question is not to wait in vain, too
+		}
+		return answer, err
 	}
 
 	ctx, cancel := context.WithCancel(ctx)

@@ -30,8 +30,6 @@ type slow struct {
 	greets, reaches time.Duration // until it says something, and from there to the server
 }
 
-const never = time.Hour
-
 func (s *slow) Heard() uint32 { return s.heard.Load() }
 
 func (s *slow) DialTCP(ctx context.Context, _ string, _ netip.AddrPort) (net.Conn, error) {
@@ -106,8 +104,12 @@ func pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// late is how long an answer for a name that begins so takes.
-const late = 3 * time.Second
+// late and never are how long answers for names take that begin with "late" and
+// with "lost".
+const (
+	late  = 3 * time.Second
+	never = time.Hour
+)
 
 // bySlowNode runs a test with each kind of server behind a node, which takes some
 // time for an answer.
@@ -118,8 +120,11 @@ func bySlowNode(t *testing.T, answering time.Duration, test func(t *testing.T, n
 				node := &slow{scheme: scheme, ca: newAuthority(t)}
 				node.serve(t, func(a asked) [][]byte {
 					took := answering
-					if strings.HasPrefix(strings.ToLower(a.msg.Question[0].Name), "late.") {
+					switch name, _, _ := strings.Cut(strings.ToLower(a.msg.Question[0].Name), "."); name {
+					case "late":
 						took = late
+					case "lost":
+						took = never
 					}
 					pass(t.Context(), took)
 					return [][]byte{a.reply(right, nil)}
@@ -274,5 +279,15 @@ func TestAConnectionInDoubtMayStillAnswer(t *testing.T) {
 		if took, want := time.Since(began), silence+time.Second/2; took != want {
 			t.Errorf("the answer took %s, want the server's own %s", took, want)
 		}
+	})
+}
+
+func TestAConnectionThatNeverAnsweredIsNotUsedForEver(t *testing.T) {
+	bySlowNode(t, 0, func(t *testing.T, node *slow, u *Upstream) {
+		if _, err := u.Exchange(t.Context(), question("lost.example")); err == nil {
+			t.Fatal("the first question was answered")
+		}
+		node.halfOpen()
+		wantAddress(t, u, "a.example", right)
 	})
 }
