@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -59,9 +58,9 @@ const nxdomain = 3
 func TestARuleSetIsReadInTheJailWhereverItLies(t *testing.T) {
 	r := served(t, lab.Config{})
 	r.sh("uci set fairlead.list=ruleset; uci set fairlead.listed=rule; uci add_list fairlead.listed.ruleset=list; uci set fairlead.listed.outbound=reject")
-	for _, dir := range []string{"/etc/fairlead", "/root/lists"} { // neither was there when the jail was built
-		name := filepath.Base(dir) + ".example"
-		r.sh("mkdir -p " + dir + "; echo " + name + " >" + dir + "/list; uci set fairlead.list.path=" + dir + "/list; uci commit fairlead; service fairlead reload")
+	for i, file := range []string{"/etc/fairlead/list", "/root/lists/list", "/etc/list"} { // no directory of these was there when the jail was built
+		name := fmt.Sprintf("listed%d.example", i)
+		r.sh("mkdir -p $(dirname " + file + "); echo " + name + " >" + file + "; uci set fairlead.list.path=" + file + "; uci commit fairlead; service fairlead reload")
 		until(t, name+" is rejected", func() bool {
 			answer, err := r.Clients["laptop"].Lookup(r.ctx(), r.At.RouterLAN.V4, name, lab.TypeA, "udp")
 			return err == nil && answer.RCode == nxdomain
