@@ -57,6 +57,21 @@ func (h handBack) Unmask(client, dialled netip.AddrPort) netip.AddrPort {
 	return client
 }
 
+// clientPackets are questions with the client that asked each.
+type clientPackets struct {
+	*tproxy.UDPListener
+	back gateway.HandBack // may be nil
+}
+
+// Read gives the next question; see gateway.HandBack.Unmask.
+func (p clientPackets) Read() (payload []byte, client, server netip.AddrPort, err error) {
+	payload, client, server, err = p.UDPListener.Read()
+	if err == nil && p.back != nil {
+		client = p.back.Unmask(client, server)
+	}
+	return payload, client, server, err
+}
+
 // openConntrack readies the handing back of flows. Without nf_conntrack_netlink
 // they stay with the daemon, and doctor says so.
 func (d *daemon) openConntrack(context.Context, *config.Config) (err error) {

@@ -107,6 +107,32 @@ func TestAUDPFlowThatBeganBeforeFairleadGoesOnAsItsClients(t *testing.T) {
 	}
 }
 
+func TestAQuestionFromAPortOfBeforeFairleadIsItsClients(t *testing.T) {
+	h := newHouse(t, lab.Options{})
+	refused := "config rule\n\tlist client 'tv'\n\toption outbound 'reject'\n"
+	h.configure(h.ConfigText(lab.Config{Rules: refused}))
+	c, err := h.Clients["tv"].DialUDP(h.ctx(), netip.AddrPortFrom(h.At.ISP.V4, 53))
+	ok(t, err)
+	defer c.Close()
+	const mask, nameError = 15, 3
+	rcode := func(id uint16) byte {
+		c.SetDeadline(time.Now().Add(patience))
+		_, err := c.Write(query(id, "www.domestic.example"))
+		ok(t, err)
+		reply := make([]byte, 512)
+		n, err := c.Read(reply)
+		ok(t, err)
+		return reply[:n][3] & mask
+	}
+	if got := rcode(1); got != 0 {
+		t.Errorf("before the start: rcode %d, want 0", got)
+	}
+	h.start()
+	if got := rcode(2); got != nameError {
+		t.Errorf("after the start: rcode %d, want %d, for the tv is refused every name", got, nameError)
+	}
+}
+
 func TestAHandedBackFlowIsNotTouchedByTheDaemonsDeath(t *testing.T) {
 	h := newHome(t, lab.Options{}, lab.Config{})
 	c, err := h.Clients["laptop"].DialUDP(h.ctx(), netip.AddrPortFrom(h.At.Domestic.V4, lab.EchoPort))

@@ -196,7 +196,9 @@ func (d *daemon) parts() []func(context.Context) error {
 		parts = append(parts, func(ctx context.Context) error { return d.router.ServeTCP(ctx, l, nil) })
 	}
 	for _, l := range d.listeners.dnsUDP {
-		parts = append(parts, func(ctx context.Context) error { return d.router.ServeUDP(ctx, l, d.sender, nil) })
+		parts = append(parts, func(ctx context.Context) error {
+			return d.router.ServeUDP(ctx, clientPackets{l, d.taker()}, d.sender, nil)
+		})
 	}
 	return parts
 }
