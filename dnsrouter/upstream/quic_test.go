@@ -145,7 +145,7 @@ func TestQUICIdleConnectionClosesAndItsTLSSessionIsResumed(t *testing.T) {
 	addr, s := serveQUIC(t, ca, answers(right))
 	u := New(Config{Name: "test", Servers: []Server{{Scheme: "quic", Host: "dns.test", Addr: addr}}}, &way{}, Options{TLS: ca.client()})
 	t.Cleanup(u.Close)
-	u.env.idle = 50 * time.Millisecond
+	u.env.idle = time.Second // a handshake and a question have to fit
 	wantAddress(t, u, "a.example", right)
 	eventually(t, "the idle connection is closed", func() bool { return u.env.conns.count() == 0 })
 	wantAddress(t, u, "b.example", right)

@@ -119,15 +119,23 @@ func TestADeadServerIsHedgedAndThenAskedLast(t *testing.T) {
 	}
 }
 
+// An answer that takes longer than minDelay, on a machine with other work, is
+// reason enough to ask the second server: then all begins anew.
 func TestOnlyOneServerIsAskedWhileItAnswers(t *testing.T) {
-	first, _ := serveUDP(t, answers(right))
-	second, secondSaw := serveUDP(t, answers(forged))
-	u := open(t, &way{}, Options{}, udp(first), udp(second))
-	for i := range 20 {
-		wantAddress(t, u, fmt.Sprintf("n%d.example", i), right)
-	}
-	if got := len(secondSaw.all()); got != 0 {
-		t.Errorf("the second server was asked %d times, want 0", got)
+	for quick := 0; quick < 20; {
+		first, _ := serveUDP(t, answers(right))
+		second, secondSaw := serveUDP(t, answers(right))
+		u := open(t, &way{}, Options{}, udp(first), udp(second))
+		for quick = 0; quick < 20; quick++ {
+			began := time.Now()
+			wantAddress(t, u, fmt.Sprintf("n%d.example", quick), right)
+			if time.Since(began) >= minDelay {
+				break
+			}
+			if got := len(secondSaw.all()); got != 0 {
+				t.Fatalf("after %d quick answers the second server was asked %d times, want 0", quick, got)
+			}
+		}
 	}
 }
 
