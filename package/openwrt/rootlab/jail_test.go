@@ -70,7 +70,7 @@ func TestARuleSetIsReadInTheJailWhereverItLies(t *testing.T) {
 
 func TestAHostsFileIsReadInTheJailWhereverItLies(t *testing.T) {
 	r := boot(t)
-	r.sh("echo 192.0.2.9 blocked.example >/etc/hosts.block; sed -i \"/^config dnsmasq/a list addnhosts '/etc/hosts.block'\" /etc/config/dhcp")
+	r.sh("mkdir /etc/fairlead; echo 192.0.2.9 blocked.example >/etc/fairlead/hosts; sed -i \"/^config dnsmasq/a list addnhosts '/etc/fairlead/hosts'\" /etc/config/dhcp")
 	r.install()
 	r.configure(lab.Config{})
 	r.sh("service fairlead start")
