@@ -49,7 +49,8 @@ func newKept(t *target, open func(context.Context) (net.Conn, error)) *kept {
 
 // ask asks over the open connection, and once more over a new one if that one
 // turns out to be dead; servers that end a connection after some answers are
-// asked again as long as they give any.
+// asked again as long as they give any, and those that end it when several
+// questions come at once, by a connection for each.
 func (k *kept) ask(ctx context.Context, q Question) ([]byte, error) {
 	for first := true; ; first = false {
 		l, used, err := k.get(ctx)
@@ -57,12 +58,30 @@ func (k *kept) ask(ctx context.Context, q Question) ([]byte, error) {
 			return nil, err
 		}
 		answer, err := l.ask(ctx, q, first && used)
-		again := errors.Is(err, errGone) && (first && used || l.heardOf() > 0)
-		if !again || ctx.Err() != nil {
+		switch {
+		case !errors.Is(err, errGone) || ctx.Err() != nil:
 			return answer, orCause(ctx, err)
+		case first && used || l.heardOf() > 0:
+			k.drop(l)
+		case l.crowded() && !k.datagrams:
+			return k.askAlone(ctx, q)
+		default:
+			return nil, err
 		}
-		k.drop(l)
 	}
+}
+
+// askAlone asks over a connection that no other question has.
+func (k *kept) askAlone(ctx context.Context, q Question) ([]byte, error) {
+	conn, err := k.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errConnecting, err)
+	}
+	l := newLine(k, conn)
+	k.env.running.Go(l.serve)
+	defer l.retire()
+	answer, err := l.ask(ctx, q, false)
+	return answer, orCause(ctx, err)
 }
 
 // get returns the open connection; used tells that it was open before.

@@ -29,6 +29,7 @@ type line struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting map[uint16]*waiter
+	entered int // questions that it was to carry
 	heard   int // messages received
 	retired bool
 	ended   bool
@@ -98,6 +99,7 @@ func (l *line) ask(ctx context.Context, q Question, doubt bool) ([]byte, error) 
 func (l *line) enter(q Question) (*waiter, int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.entered++
 	if l.ended {
 		return nil, 0, errGone
 	}
@@ -270,6 +272,13 @@ func (l *line) closeIdle() {
 	if len(l.waiting) == 0 {
 		l.conn.Close()
 	}
+}
+
+// crowded tells whether it was to carry more than one question.
+func (l *line) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.entered > 1
 }
 
 // heardOf counts the messages received.

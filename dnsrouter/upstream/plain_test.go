@@ -148,6 +148,42 @@ func TestAServerThatChangesLetterCaseAndHasNoTCPIsLearntByItsFirstQuestion(t *te
 	}
 }
 
+func TestAServerThatTakesOneQuestionAtATimeIsAskedByAConnectionForEach(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		first, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		buf := make([]byte, wire.MaxUDP)
+		for range 2 { // it does not answer where there are two
+			readOne(first, true, buf)
+		}
+		first.Close()
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			query, _ := readOne(conn, true, buf)
+			if a, ok := newAsked(query, conn.RemoteAddr()); ok {
+				conn.Write(framed(a.reply(right, nil)))
+			}
+			conn.Close()
+		}
+	}()
+	u := open(t, &way{}, Options{}, Server{Scheme: "tcp", Addr: ln.Addr().(*net.TCPAddr).AddrPort()})
+	var all sync.WaitGroup
+	for i := range 2 {
+		all.Go(func() { wantAddress(t, u, fmt.Sprintf("n%d.example", i), right) })
+	}
+	all.Wait()
+}
+
 // streamsOnly is a node that carries no UDP.
 type streamsOnly struct {
 	node
