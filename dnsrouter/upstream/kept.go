@@ -61,7 +61,7 @@ func (k *kept) ask(ctx context.Context, q Question) ([]byte, error) {
 		switch {
 		case !errors.Is(err, errGone) || ctx.Err() != nil:
 			return answer, orCause(ctx, err)
-		case first && used || l.heardOf() > 0:
+		case first && used || l.answered():
 			k.drop(l)
 		case l.crowded() && !k.datagrams:
 			return k.askAlone(ctx, q)

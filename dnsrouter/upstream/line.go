@@ -31,6 +31,7 @@ type line struct {
 	waiting map[uint16]*waiter
 	entered int // questions that it was to carry
 	heard   int // messages received
+	settled int // questions answered
 	retired bool
 	ended   bool
 	idle    *time.Timer
@@ -212,6 +213,7 @@ func (l *line) deliver(msg []byte) {
 		return
 	case w != nil:
 		if err := l.judge(msg, w); settles(err) {
+			l.settled++
 			w.finish(outcome{msg, err})
 			return
 		}
@@ -279,6 +281,13 @@ func (l *line) crowded() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.entered > 1
+}
+
+// answered tells whether it brought any answer, which not every message is.
+func (l *line) answered() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.settled > 0
 }
 
 // heardOf counts the messages received.

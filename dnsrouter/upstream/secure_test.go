@@ -190,18 +190,15 @@ func TestAnIdleConnectionClosesAndItsTLSSessionIsResumed(t *testing.T) {
 	addr, s := serveTCP(t, anyPort, ca.server(t, "dns.test"), answers(right))
 	u := New(Config{Name: "test", Servers: []Server{{Scheme: "tls", Host: "dns.test", Addr: addr}}}, &way{}, Options{TLS: ca.client()})
 	t.Cleanup(u.Close)
-	usual := u.env.idle
+	u.env.idle = 20 * time.Millisecond
 	wantAddress(t, u, "a.example", right)
-	u.env.idle = 20 * time.Millisecond // from the end of the next question on
-	wantAddress(t, u, "b.example", right)
 	dot := u.current()[0].way.(*kept)
 	eventually(t, "the idle connection is closed", func() bool {
 		dot.mu.Lock()
 		defer dot.mu.Unlock()
 		return dot.line == nil
 	})
-	u.env.idle = usual
-	wantAddress(t, u, "c.example", right)
+	wantAddress(t, u, "b.example", right)
 	states := s.handshakes()
 	if len(states) != 2 || states[0].DidResume || !states[1].DidResume {
 		t.Fatalf("%d handshakes, want a full one and a resumed one", len(states))
@@ -244,6 +241,21 @@ func TestAServerOfOneAnswerForEachConnectionIsDialledAgain(t *testing.T) {
 		all.Go(func() { wantAddress(t, u, fmt.Sprintf("n%d.example", i), right) })
 	}
 	all.Wait()
+}
+
+func TestAServerThatEndsEachConnectionWithoutAnAnswerIsNotDialledForEver(t *testing.T) {
+	addr, server := serveTCP(t, anyPort, nil, func(a asked) [][]byte {
+		return [][]byte{a.reply(forged, func(m *dns.Msg) { m.Id++ })}
+	})
+	server.once = true
+	d := &way{}
+	u := open(t, d, Options{}, Server{Scheme: "tcp", Addr: addr})
+	if _, err := u.Exchange(within(t, 5*time.Second), question("www.example.com")); err == nil {
+		t.Error("an answer to another question was taken")
+	}
+	if tcp, _ := d.dialled(); tcp > 1 {
+		t.Errorf("the server was dialled %d times for a question, want once", tcp)
+	}
 }
 
 func TestAStreamsWrongAnswersAreIgnored(t *testing.T) {
