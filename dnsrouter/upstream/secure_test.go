@@ -190,15 +190,18 @@ func TestAnIdleConnectionClosesAndItsTLSSessionIsResumed(t *testing.T) {
 	addr, s := serveTCP(t, anyPort, ca.server(t, "dns.test"), answers(right))
 	u := New(Config{Name: "test", Servers: []Server{{Scheme: "tls", Host: "dns.test", Addr: addr}}}, &way{}, Options{TLS: ca.client()})
 	t.Cleanup(u.Close)
-	u.env.idle = 20 * time.Millisecond
+	usual := u.env.idle
 	wantAddress(t, u, "a.example", right)
+	u.env.idle = 20 * time.Millisecond // from the end of the next question on
+	wantAddress(t, u, "b.example", right)
 	dot := u.current()[0].way.(*kept)
 	eventually(t, "the idle connection is closed", func() bool {
 		dot.mu.Lock()
 		defer dot.mu.Unlock()
 		return dot.line == nil
 	})
-	wantAddress(t, u, "b.example", right)
+	u.env.idle = usual
+	wantAddress(t, u, "c.example", right)
 	states := s.handshakes()
 	if len(states) != 2 || states[0].DidResume || !states[1].DidResume {
 		t.Fatalf("%d handshakes, want a full one and a resumed one", len(states))
