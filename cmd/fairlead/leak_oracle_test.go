@@ -50,8 +50,11 @@ type probe struct {
 	began   int // length of the ISP's log before
 }
 
+// run lets two worlds of their own, with fairlead and without it, run beside each
+// other: most of it is waiting.
 func (c leakCase) run(t *testing.T) {
 	t.Run("fairlead does not leak it", func(t *testing.T) {
+		t.Parallel()
 		p := c.probe(t, c.edit, true)
 		c.act(p)
 		for _, leak := range p.leaks(c.also) {
@@ -60,6 +63,7 @@ func (c leakCase) run(t *testing.T) {
 		p.prove(c.proof)
 	})
 	t.Run("the oracles fire without it", func(t *testing.T) {
+		t.Parallel()
 		p := c.probe(t, c.leaky, c.leaky != nil)
 		p.control = true
 		c.act(p)
