@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -272,174 +270,6 @@ func TestAStreamsWrongAnswersAreIgnored(t *testing.T) {
 	})
 	u := open(t, &way{}, Options{}, Server{Scheme: "tcp", Addr: addr})
 	wantAddress(t, u, "a.example", right)
-}
-
-func TestAWebServerThatAnswersOtherwiseIsAnError(t *testing.T) {
-	ca := newAuthority(t)
-	for name, body := range map[string]func(asked) []byte{
-		"garbage": func(asked) []byte { return []byte("<html>") },
-		"another question": func(a asked) []byte {
-			return a.reply(forged, func(m *dns.Msg) { m.Question[0].Name = "other.example." })
-		},
-		"a truncated one": func(a asked) []byte { return a.reply(forged, func(m *dns.Msg) { m.Truncated = true }) },
-		"too much":        func(a asked) []byte { return bytes.Repeat(a.reply(forged, nil), 2000) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			addr, _ := serveWeb(t, ca, "dns.test", func(a asked) [][]byte { return [][]byte{body(a)} })
-			u := open(t, &way{}, Options{TLS: ca.client()}, Server{Scheme: "https", Host: "dns.test", Addr: addr})
-			if answer, err := u.Exchange(within(t, 5*time.Second), question("a.example")); err == nil {
-				t.Errorf("Exchange gave % x, want an error", answer)
-			}
-		})
-	}
-}
-
-func TestAWebServerThatHasHTTP1OnlyIsAskedSeveralQuestionsAtOnce(t *testing.T) {
-	var asking atomic.Int32
-	together := make(chan struct{})
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query, _ := io.ReadAll(r.Body)
-		q := asked{query: query, msg: new(dns.Msg)}
-		q.msg.Unpack(query)
-		if q.msg.Question[0].Name != "first.example." {
-			if asking.Add(1) == oneByOne {
-				close(together)
-			}
-			select {
-			case <-together:
-			case <-r.Context().Done():
-				return
-			}
-		}
-		w.Header().Set("Content-Type", mediaType)
-		w.Write(q.reply(right, nil))
-	}))
-	ca := newAuthority(t)
-	server.TLS = ca.server(t, "dns.test")
-	server.TLS.NextProtos = nil
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	addr := netip.MustParseAddrPort(server.Listener.Addr().String())
-	u := open(t, &way{}, Options{TLS: ca.client()}, Server{Scheme: "https", Host: "dns.test", Addr: addr})
-	wantAddress(t, u, "first.example", right)
-	var all sync.WaitGroup
-	for i := range oneByOne {
-		all.Go(func() {
-			if _, err := u.Exchange(context.Background(), question(fmt.Sprintf("n%d.example", i))); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-}
-
-func TestAQuestionIsPostedWhereTheConfigurationSays(t *testing.T) {
-	for _, tt := range []struct {
-		cfg        Server
-		host, path string
-	}{
-		{Server{Host: "dns.test", Addr: netip.MustParseAddrPort("192.0.2.1:443")}, "dns.test", "/dns-query"},
-		{Server{Host: "dns.test", Addr: netip.MustParseAddrPort("192.0.2.1:8443"), Path: "/q"}, "dns.test:8443", "/q"},
-		{Server{Host: "dns.test", Addr: netip.MustParseAddrPort("192.0.2.1:443"), Path: "/q%2Fr?user=a%20b"}, "dns.test", "/q%2Fr?user=a%20b"},
-		{Server{Addr: netip.MustParseAddrPort("192.0.2.1:443")}, "192.0.2.1", "/dns-query"},
-		{Server{Addr: netip.MustParseAddrPort("[2001:db8::1]:443")}, "[2001:db8::1]", "/dns-query"},
-		{Server{Host: "2001:db8::1", Addr: netip.MustParseAddrPort("[2001:db8::1]:443")}, "[2001:db8::1]", "/dns-query"},
-		{Server{Host: "2001:db8::1", Addr: netip.MustParseAddrPort("[2001:db8::1]:8443")}, "[2001:db8::1]:8443", "/dns-query"},
-	} {
-		req, err := http.NewRequest(http.MethodPost, (&target{cfg: tt.cfg}).url(), nil)
-		if err != nil {
-			t.Errorf("a request to %+v: %v", tt.cfg, err)
-			continue
-		}
-		if req.URL.Host != tt.host || req.URL.RequestURI() != tt.path {
-			t.Errorf("a question to %+v is posted to %s at %s, want %s at %s", tt.cfg, req.URL.RequestURI(), req.URL.Host, tt.path, tt.host)
-		}
-	}
-}
-
-func TestOnlyTheServersNameIsAskedOfBootstrap(t *testing.T) {
-	ca := newAuthority(t)
-	loopback := netip.MustParseAddr("127.0.0.1")
-	boot, bootSaw := serveUDP(t, func(a asked) [][]byte {
-		if a.msg.Question[0].Qtype == dns.TypeAAAA {
-			return fails(dns.RcodeSuccess)(a)
-		}
-		return answers(loopback)(a)
-	})
-	for _, scheme := range []string{"tls", "https"} {
-		t.Run(scheme, func(t *testing.T) {
-			var addr netip.AddrPort
-			if scheme == "tls" {
-				addr, _ = serveTCP(t, anyPort, ca.server(t, "dns.test"), answers(right))
-			} else {
-				addr, _ = serveWeb(t, ca, "dns.test", answers(right))
-			}
-			before := len(bootSaw.all())
-			d, bootDialer := &way{}, &way{}
-			u := New(Config{
-				Name:      "test",
-				Servers:   []Server{{Scheme: scheme, Host: "dns.test", Addr: netip.AddrPortFrom(netip.Addr{}, addr.Port())}},
-				Bootstrap: []netip.AddrPort{boot},
-			}, d, Options{TLS: ca.client(), BootstrapDialer: bootDialer})
-			t.Cleanup(u.Close)
-			for i := range 5 {
-				wantAddress(t, u, fmt.Sprintf("secret%d.example", i), right)
-			}
-			list := bootSaw.all()[before:]
-			for _, a := range list {
-				if got := strings.ToLower(a.msg.Question[0].Name); got != "dns.test." {
-					t.Errorf("bootstrap was asked for %q", got)
-				}
-			}
-			if got, want := len(list), 2; got != want {
-				t.Errorf("bootstrap was asked %d times, want %d: A and AAAA, once", got, want)
-			}
-			if _, udp := d.dialled(); udp != 0 {
-				t.Errorf("%d datagram sockets through the outbound, want 0", udp)
-			}
-			if tcp, _ := bootDialer.dialled(); tcp != 0 {
-				t.Errorf("%d TCP connections beside the outbound, want 0", tcp)
-			}
-		})
-	}
-}
-
-func TestTheLastKnownAddressOutlivesBootstrap(t *testing.T) {
-	var mu sync.Mutex
-	h := answers(right)
-	boot, _ := serveUDP(t, func(a asked) [][]byte {
-		mu.Lock()
-		defer mu.Unlock()
-		return h(a)
-	})
-	b := newBootstrap(Config{Bootstrap: []netip.AddrPort{boot}}, &way{}, Options{})
-	t.Cleanup(b.servers.Close)
-	if _, err := b.lookup(within(t, 5*time.Second), "dns.test"); err != nil {
-		t.Fatal(err)
-	}
-	mu.Lock()
-	h = fails(dns.RcodeServerFailure)
-	mu.Unlock()
-	known := b.hosts["dns.test"]
-	known.until = time.Now()
-	b.hosts["dns.test"] = known
-	if got, err := b.lookup(within(t, 5*time.Second), "dns.test"); err != nil || got[0] != right {
-		t.Errorf("lookup = %v, %v, want %v", got, err, right)
-	}
-	if _, err := b.lookup(within(t, 5*time.Second), "other.test"); err == nil {
-		t.Error("a host never known has an address, want an error")
-	}
-}
-
-func TestAServerByNameWithoutBootstrapIsAnError(t *testing.T) {
-	d := &way{}
-	u := open(t, d, Options{}, Server{Scheme: "tls", Host: "dns.test", Addr: netip.AddrPortFrom(netip.Addr{}, 853)})
-	if _, err := u.Exchange(within(t, 5*time.Second), question("a.example")); err == nil || !strings.Contains(err.Error(), "no bootstrap server") {
-		t.Errorf("Exchange = %v, want one that names the missing bootstrap server", err)
-	}
-	if tcp, udp := d.dialled(); tcp+udp != 0 {
-		t.Errorf("%d dials, want 0", tcp+udp)
-	}
 }
 
 // lockedBuffer takes a log from several goroutines.
