@@ -142,6 +142,7 @@ func TestTheRoutersOwnFlowsReachTheDaemon(t *testing.T) {
 func TestLaterDatagramsOfTheRouterStayWithTheDaemon(t *testing.T) {
 	w := newRouterWorld(t)
 	w.listen()
+	w.beat()
 	for server, own := range map[netip.Addr]netip.Addr{server4: wan4, server6: wan6} {
 		c, err := w.router.ListenUDP(netip.AddrPortFrom(own, 4000))
 		w.must(err)
