@@ -48,8 +48,8 @@ type job struct {
 	limit       time.Duration
 }
 
-// onMachines runs the job on some machines at a time. One that fails does not
-// keep the others from running.
+// onMachines runs the job on all machines at once. One that fails does not keep
+// the others from running.
 func (j job) onMachines(ctx context.Context, names string) error {
 	machines, err := chosen(names)
 	if err != nil {
@@ -59,14 +59,10 @@ func (j job) onMachines(ctx context.Context, names string) error {
 	if err != nil {
 		return err
 	}
-	const together = 2 // an emulated processor keeps a real one busy
-	turns := make(chan struct{}, together)
 	errs := make([]error, len(machines))
 	var all sync.WaitGroup
 	for i, m := range machines {
 		all.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
 			if err := j.on(ctx, m, cache); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", m.name, err)
 			}
